@@ -1,0 +1,71 @@
+# Everything runs in .venv, which the first target that needs it creates and fills. By hand nothing has to be
+# installed but make itself and a Python from 3.10 to 3.12.
+#
+# PYTHON          which Python makes the environment, for example: make env PYTHON=python3.12
+# TORCH           which torch is installed; TORCH_PIP_ARGS says from where, for example the index of CPU builds
+# PYTEST_ARGS     more arguments of pytest, for example: make test PYTEST_ARGS="-k geometry"
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+TORCH_PIP_ARGS ?=
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
+
+.PHONY: help env demo test lint clean distclean
+
+help:
+	@echo "make demo       upscale two real images and draw a side-by-side picture"
+	@echo "make test       run the whole test suite"
+	@echo "make env        only create the environment: $(BIN)/superres"
+	@echo "make lint       check the style of the code"
+	@echo "make clean      remove outputs and caches; make distclean removes $(VENV) as well"
+
+env: $(VENV)/.has-cli
+	@echo "Ready: $(BIN)/superres"
+
+demo: $(VENV)/.has-cli
+	$(BIN)/superres demo
+
+test: $(VENV)/.has-test
+	$(BIN)/python Testing/install_system_libraries.py
+	$(BIN)/python -m pytest Testing $(PYTEST_ARGS)
+
+lint: $(VENV)/.has-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# A stamp file in the environment says that a step is done, so that a second run starts at once.
+$(VENV)/.has-python:
+	@sh Testing/create_environment.sh "$(PYTHON)" "$(VENV)"
+	@touch $@
+
+# torch is named first and alone: what is installed after it then finds its need met and pulls no other build.
+$(VENV)/.has-torch: $(VENV)/.has-python
+	@echo "Installing $(TORCH) (a large download)"
+	@$(PIP) install $(TORCH_PIP_ARGS) "$(TORCH)"
+	@touch $@
+
+$(VENV)/.has-cli: $(VENV)/.has-torch pyproject.toml
+	@echo "Installing SuperResolution with its terminal program"
+	@$(PIP) install --editable ".[cli]"
+	@touch $@
+
+$(VENV)/.has-test: $(VENV)/.has-cli pyproject.toml
+	@echo "Installing what the tests need"
+	@$(PIP) install --editable ".[cli,training,test]"
+	@touch $@
+
+$(VENV)/.has-dev: $(VENV)/.has-python pyproject.toml
+	@echo "Installing the style checker"
+	@$(PIP) install --editable ".[dev]"
+	@touch $@
+
+clean:
+	rm -rf demo build dist .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -not -path "./$(VENV)/*" -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV) SuperResolution/*.egg-info

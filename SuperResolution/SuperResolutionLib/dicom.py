@@ -1,0 +1,227 @@
+"""Read DICOM: one file, or one series of a folder, as one volume.
+
+Headers are read with pydicom and pixels are decoded by SimpleITK (GDCM), which knows more compressions. Order and
+geometry come from the position of every frame along the normal of the slices, in classic and in enhanced files alike,
+and whatever is not a straight stack of evenly spaced slices is refused with its numbers.
+"""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from . import itk
+from .dicom_stack import Frame, frame_count, read_frames, stack, unplaced
+from .errors import DataError, ResourceError
+from .volume import Volume
+
+_TAGS = [
+    "BitsAllocated",
+    "Columns",
+    "ImageOrientationPatient",
+    "ImagePositionPatient",
+    "ImagerPixelSpacing",
+    "Modality",
+    "NominalScannedPixelSpacing",
+    "NumberOfFrames",
+    "PerFrameFunctionalGroupsSequence",
+    "PhotometricInterpretation",
+    "PixelSpacing",
+    "RescaleIntercept",
+    "RescaleSlope",
+    "Rows",
+    "SeriesDescription",
+    "SeriesInstanceUID",
+    "SharedFunctionalGroupsSequence",
+    "SliceThickness",
+    "SpacingBetweenSlices",
+    "StudyInstanceUID",
+]
+_NOT_IMAGES = {"SEG": "a segmentation", "RTDOSE": "a radiotherapy dose"}
+_LISTED = 20
+
+
+def looks_like_dicom(head: bytes) -> bool:
+    """Whether a file with these first bytes (at least 132) is DICOM, also without the usual preamble."""
+    bare = head[:2] in (b"\x08\x00", b"\x02\x00") and head[3:4] == b"\0" and b"1.2.840.10008." in head
+    return head[128:132] == b"DICM" or bare
+
+
+def read_dicom(path: Path, series: str | None = None) -> Volume:
+    """Read a DICOM file, or a series from a folder (not from its subfolders).
+
+    Args:
+        path: a file, or a folder whose other files are ignored.
+        series: SeriesInstanceUID, where the folder holds several.
+
+    Returns:
+        A volume in rescaled units (HU for CT), of an integer type where slope and intercept are integers; slices are
+        sorted along their normal. The patient's name and number are not copied.
+
+    Raises:
+        DataError: if there is no DICOM image, more than one series, or no straight, even, complete stack of slices.
+        ResourceError: if memory does not suffice.
+    """
+    headers = _folder_headers(path) if path.is_dir() else {path: _header(path)}
+    _refuse_other_objects(path, headers)
+    uid, chosen = _choose(path, headers, series)
+    first = next(iter(chosen.values()))
+    label = f"The DICOM series {uid}" if path.is_dir() else str(path)
+    frames = [frame for file, header in chosen.items() for frame in read_frames(file, header)]
+    notices = []
+    if first.get("PhotometricInterpretation") == "MONOCHROME1":
+        notices.append("Low values are meant to be shown bright (MONOCHROME1); they are kept as stored.")
+    _refuse_mixed_sizes(label, chosen, frames)
+    if all(frame.position is not None for frame in frames):
+        order, matrix = stack(label, frames)
+    else:
+        order, matrix = unplaced(label, frames, len(chosen))
+        if len(frames) > 1:
+            notices.append(f"The {len(frames)} frames have no positions; they are kept as slices in their order.")
+    array = _decode(frames, order, bits=int(first.get("BitsAllocated", 16)))
+    source = {"path": str(path)}
+    for keyword in ("SeriesInstanceUID", "StudyInstanceUID", "Modality"):
+        if first.get(keyword):
+            source[keyword] = str(first.get(keyword))
+    if notices:
+        source["Notice"] = " ".join(notices)
+    name = str(first.get("SeriesDescription") or "").strip() or path.stem
+    return Volume(array, matrix, name, source)
+
+
+def _header(path: Path):
+    """The header of a file that looks like DICOM, without its pixels."""
+    import pydicom
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            header = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=_TAGS)
+            list(header)  # pydicom converts values when they are first seen: now, where damage is expected.
+            return header
+    except OSError:
+        raise
+    except Exception as error:
+        # pydicom meets damage with whatever the bytes lead to: many kinds of exception.
+        raise _damaged(path) from error
+
+
+def _folder_headers(folder: Path) -> dict:
+    """Headers of the DICOM files that lie in a folder, by file."""
+    files = sorted(entry for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith("."))
+    if not files:
+        inside = ", and subfolders are not searched" if any(folder.iterdir()) else ""
+        raise DataError(f"The folder {folder} holds no files{inside}; name a DICOM folder or an image file.")
+    headers = {}
+    for file in files:
+        with file.open("rb") as stream:
+            head = stream.read(4096)
+        if looks_like_dicom(head):
+            headers[file] = _header(file)
+    if not headers:
+        raise DataError(
+            f"None of the {len(files)} files in the folder {folder} is DICOM (subfolders are not searched); "
+            "name a DICOM folder or one image file."
+        )
+    return headers
+
+
+def _refuse_other_objects(path: Path, headers: dict) -> None:
+    """Leave only images in ``headers``; a folder often also holds reports, plans and masks."""
+    other = set()
+    for file, header in list(headers.items()):
+        modality = str(header.get("Modality") or "")
+        if modality in _NOT_IMAGES or not header.get("Rows") or not header.get("Columns"):
+            other.add(_NOT_IMAGES.get(modality) or f"an object without pixels ({modality or 'unknown kind'})")
+            del headers[file]
+    if not headers:
+        raise DataError(f"{path} holds {', '.join(sorted(other))}, not an image; name the image series.")
+
+
+def _choose(path: Path, headers: dict, series: str | None) -> tuple[str, dict]:
+    """The SeriesInstanceUID to be read and its headers."""
+    groups: dict[str, dict] = {}
+    for file, header in headers.items():
+        uid = str(header.get("SeriesInstanceUID") or "(no UID)")
+        groups.setdefault(uid, {})[file] = header
+    if series is None and len(groups) == 1:
+        return next(iter(groups.items()))
+    if series in groups:
+        return series, groups[series]
+    listed = "; ".join(_describe(uid, group) for uid, group in list(groups.items())[:_LISTED])
+    if len(groups) > _LISTED:
+        listed += f"; and {len(groups) - _LISTED} more"
+    if series is None:
+        raise DataError(f"{path} holds {len(groups)} series; choose one with --series UID: {listed}.")
+    raise DataError(f"{path} holds no series {series}; it holds: {listed}.")
+
+
+def _describe(uid: str, group: dict) -> str:
+    first = next(iter(group.values()))
+    words = [str(first.get(keyword) or "").strip() for keyword in ("Modality", "SeriesDescription")]
+    images = sum(frame_count(header) for header in group.values())
+    return f"{uid} ({', '.join([*filter(None, words), f'{images} image' + 's' * (images != 1)])})"
+
+
+def _refuse_mixed_sizes(label: str, headers: dict, frames: list[Frame]) -> None:
+    sizes = sorted({(int(header.Columns), int(header.Rows)) for header in headers.values()})
+    if len(sizes) > 1:
+        listed = ", ".join(f"{columns} x {rows}" for columns, rows in sizes)
+        raise DataError(f"{label} mixes images of different sizes ({listed}); name one file, or split the series.")
+    spacings = np.array([frame.spacing for frame in frames])
+    if not np.allclose(spacings, spacings[0], rtol=1e-3):
+        raise DataError(f"{label} mixes images with different pixel spacings; name one file, or split the series.")
+
+
+def _decode(frames: list[Frame], order: np.ndarray, bits: int) -> np.ndarray:
+    """Voxels of all frames, (k, j, i) or (k, j, i, c), rescaled, in the given order of frames."""
+    decoded: list[np.ndarray] = []
+    for path, group in itertools.groupby(frames, key=lambda frame: frame.path):
+        decoded.extend(_decode_file(path, [frame.rescale for frame in group]))
+    if len({array.shape for array in decoded}) > 1:
+        raise DataError(f"{frames[0].path.parent} mixes grey and colour images in one series; name one file.")
+    dtype = np.result_type(*{array.dtype for array in decoded})
+    if dtype.kind == "f":
+        dtype = np.dtype(np.float32)
+    volume = np.stack([decoded[index] for index in order], dtype=dtype, casting="same_kind")
+    return _narrowed(volume) if bits <= 16 and dtype.itemsize > 2 and dtype.kind in "iu" else volume
+
+
+def _decode_file(path: Path, rescales: list[tuple[float, float]]) -> np.ndarray:
+    """Frames of one file, in its order: (frames, j, i) or (frames, j, i, c)."""
+    try:
+        array = itk.image_array(itk.read_image(path, "DICOM"))
+    except ResourceError:
+        raise
+    except DataError as error:
+        raise _damaged(path) from error
+    if len(array) != len(rescales):
+        raise _damaged(path)
+    if len(set(rescales)) == 1:
+        return array
+    # GDCM rescales every frame as if it were the first.
+    slope, intercept = rescales[0]
+    stored = np.rint((array.astype(np.float64) - intercept) / slope)
+    own = np.array(rescales).reshape(-1, 2, 1, 1)
+    whole = np.equal(own, np.rint(own)).all()
+    return (stored * own[:, 0] + own[:, 1]).astype(np.int32 if whole else np.float32)
+
+
+def _narrowed(volume: np.ndarray) -> np.ndarray:
+    """16-bit values that a rescale by integers widened (CT stored with all 16 bits), back in 16 bits if they fit."""
+    low, high = volume.min(), volume.max()
+    for kind in (np.int16, np.uint16):
+        limits = np.iinfo(kind)
+        if low >= limits.min and high <= limits.max:
+            return volume.astype(kind)
+    return volume
+
+
+def _damaged(path: Path) -> DataError:
+    return DataError(
+        f"{path} cannot be decoded: it is damaged or truncated, or its compression is not supported; "
+        "export it again, uncompressed."
+    )

@@ -1,0 +1,69 @@
+"""Stored values to the network's range and back: one affine map per volume, inverted exactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .errors import DataError, ModelError
+
+#: Percentiles are taken from at most this many voxels, evenly spaced through the volume.
+PERCENTILE_VOXELS = 4_000_000
+
+
+@dataclass(frozen=True)
+class IntensityMap:
+    """network = (stored - offset) / width; width > 0, both in the stored unit."""
+
+    offset: float
+    width: float
+
+    def to_network(self, stored: np.ndarray) -> np.ndarray:
+        """Stored values of any type to float32, nominally 0 to 1, never clipped."""
+        return ((stored.astype(np.float64) - self.offset) / self.width).astype(np.float32)
+
+    def to_stored(self, network: np.ndarray) -> np.ndarray:
+        """Network values back to the stored unit, float64."""
+        return network.astype(np.float64) * self.width + self.offset
+
+
+def choose_map(array: np.ndarray, intensity: dict) -> IntensityMap:
+    """The map of a whole volume under a model card's ``intensity`` entry.
+
+    Args:
+        array: all voxels of the volume, any shape, any real type.
+        intensity: ``{"mapping": "fixed", "low": a, "high": b}`` maps a..b to 0..1 whatever the data;
+            ``{"mapping": "percentile", "low": p, "high": q}`` maps those percentiles of the finite voxels to 0..1;
+            ``{"mapping": "auto"}`` maps uint8 from 0..255 and every other type from its percentiles 0.1 and 99.9.
+
+    Raises:
+        DataError: if no voxel is finite.
+        ModelError: for an unknown mapping.
+    """
+    mapping = intensity.get("mapping")
+    if mapping == "fixed":
+        return _between(intensity["low"], intensity["high"])
+    if mapping == "auto" and array.dtype == np.uint8:
+        return _between(0.0, 255.0)
+    if mapping in ("auto", "percentile"):
+        return _between(*_percentiles(array, intensity.get("low", 0.1), intensity.get("high", 99.9)))
+    raise ModelError(f"The model's card asks for the unknown intensity mapping '{mapping}'; use a newer version.")
+
+
+def _percentiles(array: np.ndarray, low: float, high: float) -> tuple[float, float]:
+    values = array.reshape(-1)
+    values = values[:: max(1, values.size // PERCENTILE_VOXELS)]
+    finite = values[np.isfinite(values)]
+    if finite.size == 0:
+        finite = array[np.isfinite(array)]
+    if finite.size == 0:
+        raise DataError("The image holds no finite voxel: every value is NaN or infinite.")
+    bottom, top = np.percentile(finite.astype(np.float64), [low, high])
+    if top <= bottom:  # nearly constant: a few voxels differ, or none
+        bottom, top = float(finite.min()), float(finite.max())
+    return bottom, top
+
+
+def _between(low: float, high: float) -> IntensityMap:
+    return IntensityMap(float(low), float(high) - float(low) if high > low else 1.0)

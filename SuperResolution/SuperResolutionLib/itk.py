@@ -1,0 +1,190 @@
+"""SimpleITK's side of reading and writing: quietly, in RAS, and with errors that a person can use."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from .errors import DataError, ResourceError
+from .volume import Volume
+
+# RAS and ITK's LPS differ in the sign of the first two axes.
+_FLIP = np.array([-1.0, -1.0, 1.0])
+
+_IMAGE_IO = {
+    "DICOM": "GDCMImageIO",
+    "JPEG": "JPEGImageIO",
+    "MetaImage": "MetaImageIO",
+    "NIfTI": "NiftiImageIO",
+    "NRRD": "NrrdImageIO",
+    "PNG": "PNGImageIO",
+    "TIFF": "TIFFImageIO",
+}
+
+_quiet_lock = threading.RLock()
+
+
+@contextmanager
+def quiet():
+    """Keep what ITK, GDCM and the image codecs print out of the terminal.
+
+    Codecs write to the process's error stream from C, past Python, so the file descriptor itself is turned away.
+    One thread at a time, because it belongs to the whole process.
+    """
+    import SimpleITK as sitk
+
+    with _quiet_lock:
+        shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+        sitk.ProcessObject.SetGlobalWarningDisplay(False)
+        kept = _turn_away_stderr()
+        try:
+            yield
+        finally:
+            if kept is not None:
+                os.dup2(kept, 2)
+                os.close(kept)
+            sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+
+
+def _turn_away_stderr() -> int | None:
+    """A copy of the error stream's descriptor, or None where there is none (a Windows program without console)."""
+    try:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+        kept = os.dup(2)
+    except (OSError, ValueError, AttributeError):
+        return None
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    return kept
+
+
+def read_image(path: Path, format_name: str):
+    """The SimpleITK image in a file of the named format (a key of ``_IMAGE_IO``).
+
+    Raises:
+        DataError: if it cannot be read, or is not a scalar or colour image with 2 or 3 axes.
+        ResourceError: if memory does not suffice.
+    """
+    import SimpleITK as sitk
+
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO(_IMAGE_IO[format_name])
+    reader.SetFileName(str(path))
+    try:
+        with quiet():
+            reader.ReadImageInformation()
+            _refuse_odd_pixels(path, reader)
+            return reader.Execute()
+    except RuntimeError as error:
+        raise _reading_error(path, str(error)) from error
+
+
+def _refuse_odd_pixels(path: Path, reader) -> None:
+    import SimpleITK as sitk
+
+    pixel = sitk.GetPixelIDValueAsString(reader.GetPixelID())
+    size = [int(length) for length in reader.GetSize()]
+    components = reader.GetNumberOfComponents()
+    if "complex" in pixel or "label" in pixel:
+        raise DataError(f"{path} holds {pixel} pixels; save its magnitude or another plain scalar image and use that.")
+    beyond = int(np.prod(size[3:]))
+    if beyond > 1:
+        raise DataError(
+            f"{path} has {len(size)} axes and holds {beyond} volumes (a time series or several channels); "
+            "extract one volume and use that."
+        )
+    alpha = components == 4 and pixel.endswith((" 8-bit unsigned integer", " 16-bit unsigned integer"))
+    if components not in (1, 3) and not alpha:
+        raise DataError(
+            f"{path} has {components} values in each voxel, neither grey nor RGB; extract one and use that."
+        )
+
+
+def _reading_error(path: Path, text: str) -> Exception:
+    """What ITK's message means to a person (the message itself names source files and addresses in memory)."""
+    if "orthonormal" in text:
+        return DataError(f"The axes of {path} are sheared, not at right angles; resample it to a straight grid first.")
+    if "alloc" in text:
+        return ResourceError(f"There is not enough memory to read {path}.")
+    if path.suffix.lower() in (".mhd", ".nhdr"):
+        return DataError(f"{path} cannot be read: it or the data file that it names is damaged, incomplete or missing.")
+    return DataError(f"{path} cannot be read: it is damaged or incomplete; copy or export it again.")
+
+
+def image_array(image) -> np.ndarray:
+    """The voxels of a SimpleITK image with 2 axes or more as (k, j, i) or (k, j, i, c)."""
+    import SimpleITK as sitk
+
+    array = sitk.GetArrayFromImage(image)
+    colour = array.shape[-1:] if image.GetNumberOfComponentsPerPixel() > 1 else ()
+    size = (*image.GetSize(), 1)[:3]
+    return array.reshape(size[::-1] + colour)
+
+
+def image_geometry(image) -> np.ndarray:
+    """ijk_to_ras (4, 4) of a SimpleITK image; the missing third axis of a flat one is 1 mm long."""
+    used = min(image.GetDimension(), 3)
+    direction = np.eye(3)
+    direction[:used, :used] = np.reshape(image.GetDirection(), (image.GetDimension(),) * 2)[:used, :used]
+    spacing, origin = np.ones(3), np.zeros(3)
+    spacing[:used] = image.GetSpacing()[:used]
+    origin[:used] = image.GetOrigin()[:used]
+    return ras_matrix(direction * spacing, origin)
+
+
+def ras_matrix(steps: np.ndarray, origin: np.ndarray) -> np.ndarray:
+    """ijk_to_ras (4, 4) from LPS steps (3, 3), one column a voxel axis, and the LPS position of the first voxel."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = steps * _FLIP[:, None]
+    matrix[:3, 3] = origin * _FLIP
+    return matrix
+
+
+def volume_image(volume: Volume):
+    """A volume as a SimpleITK image with 3 axes."""
+    image = _image(volume.array, volume.channels > 1)
+    steps = volume.ijk_to_ras[:3, :3] * _FLIP[:, None]
+    spacing = np.linalg.norm(steps, axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((steps / spacing).ravel().tolist())
+    image.SetOrigin((volume.ijk_to_ras[:3, 3] * _FLIP).tolist())
+    return image
+
+
+def slice_image(volume: Volume):
+    """A volume one of whose axes has length 1 as a SimpleITK image with 2 axes; only its spacing stays."""
+    flat = volume.array.shape[:3].index(1)
+    image = _image(volume.array.take(0, axis=flat), volume.channels > 1)
+    kept = [axis for axis in range(3) if axis != 2 - flat]
+    image.SetSpacing([volume.spacing[axis] for axis in kept])
+    return image
+
+
+def _image(array: np.ndarray, colour: bool):
+    import SimpleITK as sitk
+
+    native = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+    return sitk.GetImageFromArray(native, isVector=colour)
+
+
+def write_image(image, path: Path, format_name: str) -> None:
+    """Write a SimpleITK image; compressed where the format can.
+
+    Raises:
+        RuntimeError: ITK's own, if it cannot.
+    """
+    import SimpleITK as sitk
+
+    writer = sitk.ImageFileWriter()
+    writer.SetImageIO(_IMAGE_IO[format_name])
+    writer.SetFileName(str(path))
+    writer.UseCompressionOn()
+    with quiet():
+        writer.Execute(image)

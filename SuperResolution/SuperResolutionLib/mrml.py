@@ -1,0 +1,262 @@
+"""The only file that touches MRML: a volume node becomes a Volume, a result becomes volume nodes.
+
+Names are camelCase here, as everywhere a Slicer developer calls. Geometry lives on the node (IJKToRAS in millimetres),
+never on its image data. Needs no widgets and no application: a scene is enough.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import slicer
+import vtk
+from vtk.util import numpy_support
+
+from .errors import DataError
+from .volume import Volume
+
+PROVENANCE_PREFIX = "SuperResolution."
+
+
+def volumeFromNode(node) -> Volume:
+    """Return a snapshot of a volume node's voxels and geometry.
+
+    The voxels are copied, so the scene may change while the engine works on them. A parent transform is not applied:
+    the result gets the same parent.
+
+    Args:
+        node: vtkMRMLScalarVolumeNode or vtkMRMLVectorVolumeNode.
+
+    Returns:
+        Volume with array (k, j, i) for scalar voxels or (k, j, i, c) for colour, in stored units.
+
+    Raises:
+        DataError: if there is no node, it is not an image (a label map, a model), or it holds no voxels.
+    """
+    checkInputNode(node)
+    image = node.GetImageData()
+    i, j, k = image.GetDimensions()
+    channels = image.GetNumberOfScalarComponents()
+    shape = (k, j, i) if channels == 1 else (k, j, i, channels)
+    voxels = numpy_support.vtk_to_numpy(image.GetPointData().GetScalars()).reshape(shape).copy()
+    # The first stored voxel need not have index 0: MRML maps the indices of the extent to RAS.
+    firstVoxel = np.eye(4)
+    firstVoxel[:3, 3] = image.GetExtent()[::2]
+    return Volume(voxels, ijkToRAS(node) @ firstVoxel, name=node.GetName() or "", source=sourceOf(node))
+
+
+def checkInputNode(node) -> None:
+    """Raise DataError, with a sentence for the user, if this node cannot be upscaled."""
+    if node is None:
+        raise DataError("No input volume is chosen.")
+    name = node.GetName()
+    if node.IsA("vtkMRMLLabelMapVolumeNode"):
+        raise DataError(f"'{name}' is a label map; super-resolution works on images. Choose the image it belongs to.")
+    if not isImageVolume(node):
+        raise DataError(f"'{name}' is not a scalar or color volume.")
+    image = node.GetImageData()
+    if image is None or image.GetNumberOfPoints() == 0 or image.GetPointData().GetScalars() is None:
+        raise DataError(f"'{name}' holds no voxels.")
+
+
+def isImageVolume(node) -> bool:
+    """Whether a node is a scalar or color volume, with or without voxels; label maps and tensor volumes are not."""
+    isTensor = node.IsA("vtkMRMLTensorVolumeNode") and not node.IsA("vtkMRMLVectorVolumeNode")
+    isScalar = node.IsA("vtkMRMLScalarVolumeNode") and not node.IsA("vtkMRMLLabelMapVolumeNode")
+    return bool(isScalar and not isTensor)
+
+
+def firstImageVolume():
+    """The first volume of the scene that a person would choose as input; None if there is none."""
+    volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    return next((node for node in volumes if isImageVolume(node) and not node.GetHideFromEditors()), None)
+
+
+def channelsOf(node) -> int:
+    """Number of components a voxel of this node has; 1 if there is no node or no image yet."""
+    image = node.GetImageData() if node is not None else None
+    return image.GetNumberOfScalarComponents() if image is not None else 1
+
+
+def ijkToRAS(node) -> np.ndarray:
+    """(4, 4) float64 matrix of a volume node, from voxel indices to RAS in millimetres."""
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    return slicer.util.arrayFromVTKMatrix(matrix)
+
+
+def sourceOf(node) -> dict[str, str]:
+    """What the scene knows about where a volume came from, for provenance: text to text, unknown entries left out."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    constants = slicer.vtkMRMLSubjectHierarchyConstants
+    item = hierarchy.GetItemByDataNode(node)
+    storage = node.GetStorageNode()
+    source = {"nodeID": node.GetID(), "path": storage.GetFileName() if storage is not None else None}
+    if item != hierarchy.GetInvalidItemID():
+        source["SeriesInstanceUID"] = hierarchy.GetItemUID(item, constants.GetDICOMUIDName())
+        source["Modality"] = hierarchy.GetItemAttribute(item, constants.GetDICOMAttributePrefix() + "Modality")
+    return {key: value for key, value in source.items() if value}
+
+
+def addResult(inputNode, result, srNode=None, bicubicNode=None):
+    """Put a result into the scene, beside its input.
+
+    Nodes that are not given are created and named "<input> SR x4" and "<input> bicubic x4"; given ones keep their
+    name and lose their former voxels. Both get the input's window and level, color table, interpolation, parent
+    transform, units and place in the subject hierarchy, so that they can be compared fairly.
+
+    Args:
+        inputNode: the volume node that was upscaled; it must still be in the scene.
+        result: UpscaleResult of the engine (``sr``, ``bicubic`` or None, ``provenance``).
+        srNode: volume node to fill, of the input's class, or None.
+        bicubicNode: the same for the bicubic volume; left alone if the result has none.
+
+    Returns:
+        (SR node, bicubic node or None).
+
+    Raises:
+        DataError: if the input left the scene or a given node cannot take the result. A failure of any kind leaves
+            no new node behind.
+    """
+    if not slicer.mrmlScene.IsNodePresent(inputNode):
+        raise DataError("The input volume was removed from the scene, so its result has no place there.")
+    checkOutputNodes(inputNode, srNode, bicubicNode)
+    scale = _scaleBetween(inputNode, result.sr)
+    outputs = [(result.sr, srNode, "SR")]
+    if result.bicubic is not None:
+        outputs.append((result.bicubic, bicubicNode, "bicubic"))
+    # Everything that needs memory is built before the scene is touched.
+    images = [imageFromArray(volume.array) for volume, _node, _label in outputs]
+    nodes, created = [], []
+    try:
+        for (volume, node, label), image in zip(outputs, images):
+            if node is None:
+                node = createOutputNode(inputNode, f"{inputNode.GetName()} {label} x{scale}")
+                created.append(node)
+            _fillNode(node, image, volume.ijk_to_ras)
+            copyPresentation(inputNode, node)
+            setProvenance(node, {**result.provenance, "method": "super-resolution" if label == "SR" else "bicubic"})
+            nodes.append(node)
+    except Exception:
+        for node in created:
+            _removeNode(node)
+        raise
+    return nodes[0], nodes[1] if len(nodes) > 1 else None
+
+
+def checkOutputNodes(inputNode, *outputNodes) -> None:
+    """Raise DataError if one of these nodes (None is skipped) cannot take a result of the input.
+
+    Meant to be called before a long run as well as after it.
+    """
+    given = [node for node in outputNodes if node is not None]
+    for node in given:
+        if node is inputNode:
+            raise DataError(f"'{node.GetName()}' is the input; choose another output volume or let a new one be made.")
+        if node.GetClassName() != _outputClass(inputNode):
+            kind = "color" if _isColor(inputNode) else "scalar"
+            raise DataError(f"The output volume '{node.GetName()}' is of another kind; a {kind} volume is needed.")
+    if len({node.GetID() for node in given}) < len(given):
+        raise DataError("The super-resolved and the bicubic volume must be two different nodes.")
+
+
+def createOutputNode(inputNode, name: str):
+    """Add an empty volume node of the input's class to the scene; a name that is taken gets a number."""
+    return slicer.mrmlScene.AddNewNodeByClass(_outputClass(inputNode), slicer.mrmlScene.GenerateUniqueName(name))
+
+
+def updateNode(node, volume: Volume) -> None:
+    """Replace a node's voxels and geometry by those of a Volume (voxels are copied)."""
+    _fillNode(node, imageFromArray(volume.array), volume.ijk_to_ras)
+
+
+def imageFromArray(array: np.ndarray):
+    """vtkImageData that holds a copy of an array (k, j, i) or (k, j, i, c); origin 0 and spacing 1, as MRML wants."""
+    components = 1 if array.ndim == 3 else array.shape[3]
+    k, j, i = array.shape[:3]
+    flat = np.ascontiguousarray(array).reshape(-1) if components == 1 else array.reshape(-1, components)
+    scalars = numpy_support.numpy_to_vtk(np.ascontiguousarray(flat), deep=True)
+    scalars.SetName("ImageScalars")
+    image = vtk.vtkImageData()
+    image.SetDimensions(i, j, k)
+    image.GetPointData().SetScalars(scalars)
+    return image
+
+
+def copyPresentation(inputNode, outputNode) -> None:
+    """Show the output as the input is shown: display, parent transform, units, place in the subject hierarchy."""
+    _copyDisplay(inputNode, outputNode)
+    outputNode.SetAndObserveTransformNodeID(inputNode.GetTransformNodeID())
+    outputNode.SetVoxelValueQuantity(inputNode.GetVoxelValueQuantity())
+    outputNode.SetVoxelValueUnits(inputNode.GetVoxelValueUnits())
+    _moveBesideInput(inputNode, outputNode)
+
+
+def setProvenance(node, provenance: dict[str, str]) -> None:
+    """Write provenance as node attributes ``SuperResolution.<key>``; those of an earlier result are removed."""
+    for name in node.GetAttributeNames():
+        if name.startswith(PROVENANCE_PREFIX):
+            node.RemoveAttribute(name)
+    for key, value in provenance.items():
+        node.SetAttribute(PROVENANCE_PREFIX + key, str(value))
+
+
+def provenanceOf(node) -> dict[str, str]:
+    """The provenance that ``setProvenance`` wrote on a node; empty for any other node."""
+    names = [name for name in node.GetAttributeNames() if name.startswith(PROVENANCE_PREFIX)]
+    return {name[len(PROVENANCE_PREFIX) :]: node.GetAttribute(name) for name in names}
+
+
+def _isColor(node) -> bool:
+    return bool(node.IsA("vtkMRMLVectorVolumeNode"))
+
+
+def _outputClass(inputNode) -> str:
+    # Not GetClassName(): a live ultrasound stream, for example, is a vector volume whose result is a plain one.
+    return "vtkMRMLVectorVolumeNode" if _isColor(inputNode) else "vtkMRMLScalarVolumeNode"
+
+
+def _scaleBetween(inputNode, volume: Volume) -> int:
+    inputSpacing = np.linalg.norm(ijkToRAS(inputNode)[:3, :3], axis=0)
+    return int(round(float(np.max(inputSpacing / np.array(volume.spacing)))))
+
+
+def _fillNode(node, image, matrix: np.ndarray) -> None:
+    with slicer.util.NodeModify(node):
+        node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix))
+        node.SetAndObserveImageData(image)
+        node.StorableModified()
+
+
+def _copyDisplay(inputNode, outputNode) -> None:
+    for node in (inputNode, outputNode):
+        if node.GetDisplayNode() is None:
+            node.CreateDefaultDisplayNodes()
+    source, target = inputNode.GetDisplayNode(), outputNode.GetDisplayNode()
+    with slicer.util.NodeModify(target):
+        # Automatic levels would be computed from each volume's own values, and the comparison would not be fair.
+        target.AutoWindowLevelOff()
+        target.SetWindowLevel(source.GetWindow(), source.GetLevel())
+        target.AutoThresholdOff()
+        target.SetThreshold(source.GetLowerThreshold(), source.GetUpperThreshold())
+        target.SetApplyThreshold(source.GetApplyThreshold())
+        target.SetInterpolate(source.GetInterpolate())
+        target.SetAndObserveColorNodeID(source.GetColorNodeID() or "")  # color images have none
+
+
+def _moveBesideInput(inputNode, outputNode) -> None:
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    invalid = hierarchy.GetInvalidItemID()
+    inputItem = hierarchy.GetItemByDataNode(inputNode)
+    parent = hierarchy.GetSceneItemID() if inputItem == invalid else hierarchy.GetItemParent(inputItem)
+    item = hierarchy.GetItemByDataNode(outputNode)
+    if item == invalid:  # the application makes items for new nodes, a bare scene does not
+        hierarchy.CreateItem(parent, outputNode)
+    else:
+        hierarchy.SetItemParent(item, parent)
+
+
+def _removeNode(node) -> None:
+    displayNode = node.GetDisplayNode()
+    slicer.mrmlScene.RemoveNode(node)
+    if displayNode is not None:
+        slicer.mrmlScene.RemoveNode(displayNode)

@@ -1,0 +1,249 @@
+"""Write image files: NIfTI, NRRD, MetaImage, and PNG or TIFF for single slices, with their provenance.
+
+What is written appears under its name only when it is complete.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from . import integrity, itk
+from .errors import DataError, ResourceError
+from .volume import Volume
+
+# ITK writes NIfTI-1, whose axes are counted in 16 bits.
+_NIFTI_LONGEST = 32767
+_NIFTI_DESCRIPTION = 79
+
+
+@dataclass(frozen=True)
+class _Output:
+    """What an output format can hold: numpy types, whether more than one slice, and text beside the voxels."""
+
+    name: str
+    dtypes: frozenset[str]
+    volumes: bool
+    metadata: bool
+
+
+_SMALL_TYPES = frozenset({"int8", "uint8", "int16", "uint16", "int32", "uint32", "float32"})
+_EVERY_TYPE = _SMALL_TYPES | {"int64", "uint64", "float64"}
+_NIFTI = _Output("NIfTI", _EVERY_TYPE, volumes=True, metadata=False)
+_PNG = _Output("PNG", frozenset({"uint8", "uint16"}), volumes=False, metadata=False)
+_TIFF = _Output("TIFF", _SMALL_TYPES, volumes=False, metadata=False)
+_OUTPUTS = {
+    ".nii.gz": _NIFTI,
+    ".nii": _NIFTI,
+    ".nrrd": _Output("NRRD", _EVERY_TYPE, volumes=True, metadata=True),
+    ".mha": _Output("MetaImage", _EVERY_TYPE, volumes=True, metadata=True),
+    ".png": _PNG,
+    ".tiff": _TIFF,
+    ".tif": _TIFF,
+}
+
+
+def check_output(
+    path: str | os.PathLike,
+    volume_is_single_slice: bool | None = None,
+    overwrite: bool = False,
+    dtype: np.dtype | str | None = None,
+    channels: int = 1,
+) -> Path:
+    """Whatever can be known about an output before the voxels are computed.
+
+    Args:
+        path: the file to be written.
+        volume_is_single_slice: whether one axis has length 1; None if not known yet.
+        overwrite: whether an existing file may be replaced.
+        dtype: the scalar type to be written; None if not known yet.
+        channels: 1 or 3.
+
+    Returns:
+        The path.
+
+    Raises:
+        DataError: if the file could not be written there, or the format cannot hold such an image.
+    """
+    path = Path(path)
+    output = _output(path)
+    _check_kind(path, output, volume_is_single_slice, dtype, channels)
+    try:
+        if path.is_dir():
+            raise DataError(f"{path} is a folder; name a file in it.")
+        if path.exists() and not overwrite:
+            raise DataError(f"{path} exists already; choose another name or allow overwriting (--overwrite).")
+        if not path.parent.is_dir():
+            raise DataError(f"The folder {path.parent} does not exist; create it or choose another one.")
+        # Its name is longer than the image's: it may be too long.
+        sidecar_path(path).exists()
+        # Permission bits say little about network shares, read-only disks and administrators; a file does.
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {_reason(error)}; choose another place.") from error
+    return path
+
+
+def _output(path: Path) -> _Output:
+    suffix = known_suffix(path, _OUTPUTS)
+    if suffix is None:
+        known = ", ".join(_OUTPUTS)
+        raise DataError(f"The format of {path} is not known for output; its name must end in one of {known}.")
+    return _OUTPUTS[suffix]
+
+
+def _check_kind(path: Path, output: _Output, single: bool | None, dtype, channels: int) -> None:
+    if channels not in (1, 3):
+        raise DataError(f"{path} cannot hold {channels} values in each voxel; only grey (1) and RGB (3) are written.")
+    if single is False and not output.volumes:
+        raise DataError(f"{output.name} holds a single slice and this is a volume; use {_alternatives(False, dtype)}.")
+    if dtype is not None and np.dtype(dtype).name not in output.dtypes:
+        fitting = _alternatives(single is True, dtype)
+        better = f"use {fitting}" if fitting else "convert it to 32-bit float first"
+        raise DataError(f"{output.name} cannot hold {np.dtype(dtype).name} values; {better}.")
+
+
+def _alternatives(single: bool, dtype) -> str:
+    """The suffixes of the formats that can hold such an image."""
+    name = None if dtype is None else np.dtype(dtype).name
+    fitting = [
+        suffix
+        for suffix, output in _OUTPUTS.items()
+        if (single or output.volumes) and (name is None or name in output.dtypes)
+    ]
+    return ", ".join(fitting)
+
+
+def write_volume(
+    volume: Volume,
+    path: str | os.PathLike,
+    provenance: dict[str, str] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write a volume; the file appears under its name only when it is complete.
+
+    Provenance becomes ``SuperResolution.<key>`` fields of NRRD and MetaImage files. NIfTI, PNG and TIFF have no such
+    fields: for them it goes into a JSON file beside the image (``sidecar_path``), which also holds the geometry of a
+    PNG or TIFF slice, and what fits into NIfTI's 80-byte description goes there too.
+
+    Args:
+        volume: scalar or RGB.
+        path: ends in .nii.gz, .nii, .nrrd, .mha or, for a single slice, .png, .tiff, .tif.
+        provenance: text to text.
+        overwrite: whether an existing file may be replaced.
+
+    Returns:
+        The path.
+
+    Raises:
+        DataError: see ``check_output``; or the format cannot hold this volume, or writing failed.
+        ResourceError: if the disk is full.
+    """
+    single = 1 in volume.array.shape[:3]
+    path = check_output(path, single, overwrite, volume.array.dtype, volume.channels)
+    output = _output(path)
+    if output is _NIFTI:
+        _check_nifti_limits(volume, path)
+    image = itk.volume_image(volume) if output.volumes else itk.slice_image(volume)
+    _label(image, output, provenance or {})
+    unique = f".superresolution-{secrets.token_hex(8)}"
+    partial = path.with_name(unique + known_suffix(path, _OUTPUTS))
+    partial_sidecar = path.with_name(unique + ".json")
+    try:
+        itk.write_image(image, partial, output.name)
+        integrity.check_file(partial, output.name)
+        if not output.metadata:
+            # One from an earlier run would describe another image.
+            sidecar_path(path).unlink(missing_ok=True)
+            if provenance:
+                partial_sidecar.write_text(_sidecar_text(volume, output, provenance), encoding="utf-8")
+                os.replace(partial_sidecar, sidecar_path(path))
+        os.replace(partial, path)
+    except (RuntimeError, OSError, DataError) as error:
+        if disk_free(path) < volume.array.nbytes:
+            raise ResourceError(f"The disk of {path} is full; free some space or choose another one.") from error
+        raise DataError(f"{path} cannot be written: {_reason(error)}.") from error
+    finally:
+        partial.unlink(missing_ok=True)
+        partial_sidecar.unlink(missing_ok=True)
+    return path
+
+
+def _check_nifti_limits(volume: Volume, path: Path) -> None:
+    if max(volume.size) > _NIFTI_LONGEST:
+        raise DataError(
+            f"NIfTI counts at most {_NIFTI_LONGEST} voxels along an axis; write {path.name} as .nrrd or .mha."
+        )
+    directions = volume.ijk_to_ras[:3, :3] / np.array(volume.spacing)
+    if np.abs(directions.T @ directions - np.eye(3)).max() > 1e-4:
+        raise DataError(f"The axes of this volume are sheared, which NIfTI loses; write {path.name} as .nrrd or .mha.")
+
+
+def _label(image, output: _Output, provenance: dict[str, str]) -> None:
+    """Put provenance into the image's header, as far as the format has room for it."""
+    fields = {key: " ".join(_ascii(value).split()) for key, value in provenance.items()}
+    if output.metadata:
+        for key, value in fields.items():
+            # ITK drops an empty field with a warning.
+            image.SetMetaData(f"SuperResolution.{key}", value or "-")
+    elif output is _NIFTI and fields:
+        description = "SuperResolution"
+        for key, value in fields.items():
+            longer = f"{description}; {key}={value}"
+            description = longer if len(longer) <= _NIFTI_DESCRIPTION else description
+        image.SetMetaData("ITK_FileNotes", description)
+
+
+def _ascii(value: str) -> str:
+    # NRRD headers are ASCII, and ITK's MetaImage writer empties a field that is not.
+    return str(value).encode("ascii", "backslashreplace").decode("ascii")
+
+
+def _sidecar_text(volume: Volume, output: _Output, provenance: dict[str, str]) -> str:
+    content = {key: str(value) for key, value in provenance.items()}
+    if not output.volumes:
+        content["IJKToRAS"] = json.dumps(volume.ijk_to_ras.tolist())
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def sidecar_path(path: str | os.PathLike) -> Path:
+    """Where the provenance of an image lies whose format has no place for it: beside it, ``<name>.provenance.json``."""
+    path = Path(path)
+    return path.with_name(path.name + ".provenance.json")
+
+
+def disk_free(path: str | os.PathLike) -> int:
+    """Bytes free on the disk that holds the folder of a file (or the folder itself).
+
+    Raises:
+        DataError: if no part of the path exists.
+    """
+    folder = Path(path).absolute()
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError as error:
+        raise DataError(f"The free space of {folder} cannot be found: {_reason(error)}.") from error
+
+
+def known_suffix(path: Path, known: dict) -> str | None:
+    """Which of the known suffixes a file's name ends in, in any case; None if in none."""
+    return next((suffix for suffix in known if path.name.lower().endswith(suffix)), None)
+
+
+def _reason(error: Exception) -> str:
+    """A short cause; ITK's own text names source files and addresses, so it stays in the chained exception."""
+    if isinstance(error, OSError):
+        return (error.strerror or "the system refused it").lower()
+    if isinstance(error, DataError):
+        return "the written file is incomplete"
+    return "the image library could not write it"

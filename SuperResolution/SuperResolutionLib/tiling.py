@@ -1,0 +1,174 @@
+"""How a generator runs on a slice that is too large at once, exactly.
+
+Trunks run whole: their maps are small, and gates inside them need the whole slice. Tails, whose maps are scale^2 times
+larger, run in strips of rows with a halo as wide as their receptive field. A gate inside a tail needs one mean per
+channel over the whole slice. Nothing nonlinear stands between the convolution and that gate, so the mean follows
+exactly, in float64, from the sum of the convolution's input and from its border lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import ceil
+
+import torch
+from torch import Tensor, nn
+
+from .networks.blocks import BicubicUpsample, Generator, ImprovedSE, Shuffle, Stage
+from .resampling import bicubic_upsample
+
+#: Half-width of the bicubic kernel in input pixels.
+BICUBIC_HALO = 2
+
+
+def run(net: Generator, image: Tensor, strip_rows: int, poll: Callable[[], None]) -> Tensor:
+    """Enlarge (n, c, h, w) to (n, c, h * scale, w * scale), equal to ``net(image)`` to 1e-5 of the range.
+
+    Args:
+        net: a generator in evaluation mode.
+        image: network range, on the network's device.
+        strip_rows: rows of a stage's input that are enlarged at once; 0 means all.
+        poll: called between layers; may raise to stop the run.
+    """
+    convolutions = [module for module in net.modules() if isinstance(module, nn.Conv2d)]
+    hooks = [module.register_forward_pre_hook(lambda *_: poll()) for module in convolutions]
+    try:
+        for stage in net.stages:
+            image = _run_stage(stage, image, strip_rows)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return image
+
+
+def tail_halo(tail: nn.Module) -> int:
+    """Rows of context that a strip of the tail's input needs on each side, from its layers in their order."""
+    halo, scale = 0.0, 1
+    for layer in tail.modules():
+        if isinstance(layer, nn.Conv2d):
+            halo += layer.dilation[0] * (layer.kernel_size[0] - 1) / 2 / scale if not _pointwise(layer) else 0
+        elif isinstance(layer, nn.PixelShuffle):
+            scale *= layer.upscale_factor
+        elif isinstance(layer, nn.Upsample):
+            scale *= int(layer.scale_factor)
+        elif isinstance(layer, BicubicUpsample):
+            halo += BICUBIC_HALO / scale
+            scale *= layer.scale
+    return ceil(halo)
+
+
+def _pointwise(layer: nn.Conv2d) -> bool:
+    return layer.kernel_size == (1, 1)
+
+
+def _run_stage(stage: Stage, image: Tensor, strip_rows: int) -> Tensor:
+    features = stage.trunk(image)
+    height = features.shape[-2]
+    if strip_rows <= 0 or strip_rows >= height:
+        detail = stage.tail(features)
+    else:
+        detail = _run_tail(stage.tail, features, stage.scale, strip_rows)
+    if not stage.bicubic_skip:
+        return detail
+    return bicubic_upsample(image.float(), stage.scale) + detail.float()
+
+
+def _run_tail(tail: nn.Module, features: Tensor, scale: int, strip_rows: int) -> Tensor:
+    gates = _fix_gates(tail, features)
+    try:
+        return _strips(tail, features, scale, strip_rows)
+    finally:
+        for gate in gates:
+            gate.fixed = None
+
+
+def _strips(tail: nn.Module, features: Tensor, scale: int, strip_rows: int) -> Tensor:
+    height, halo = features.shape[-2], tail_halo(tail)
+    output = None
+    for start in range(0, height, strip_rows):
+        stop = min(start + strip_rows, height)
+        # The halo is clipped at the true border, where the network's own zero padding is right.
+        top, bottom = max(0, start - halo), min(height, stop + halo)
+        strip = tail(features[..., top:bottom, :])
+        strip = strip[..., (start - top) * scale : (stop - top) * scale, :]
+        if output is None:
+            output = strip.new_empty(*strip.shape[:2], height * scale, strip.shape[-1])
+        output[..., start * scale : stop * scale, :] = strip
+    return output
+
+
+def _fix_gates(tail: nn.Module, features: Tensor) -> list[ImprovedSE]:
+    """Compute every gate of the tail from the whole features and hold it in ``gate.fixed``; returns those gates.
+
+    Works through the tail's steps with the maps' sum and their borders, from which the next step's sums follow.
+    """
+    steps = [layer for layer in tail.children() if isinstance(layer, Shuffle)]
+    gated = [step for step in steps if isinstance(step.after, ImprovedSE)]
+    if not gated:
+        return []
+    borders = _Borders(features, tail_halo(tail) + 1)
+    total, pixels = features.sum(dim=(2, 3), dtype=torch.float64), features.shape[-2] * features.shape[-1]
+    fixed = []
+    for step in gated:
+        sums = _convolved_sum(step.conv, total, borders.lines(), pixels)
+        factor = step.shuffle.upscale_factor
+        total = sums.reshape(sums.shape[0], -1, factor**2).sum(dim=2)
+        pixels *= factor**2
+        mean = (total / pixels).float()[..., None, None]
+        step.after.fixed = step.after.gate(mean)
+        fixed.append(step.after)
+        total = total * step.after.fixed[..., 0, 0].double()
+        borders.advance(step)
+    return fixed
+
+
+class _Borders:
+    """Thin slabs along the top, bottom, left and right of a map, carried through the tail's steps.
+
+    A slab is exact at the true border and wrong within the layers' reach of its cut side; it starts ``depth`` wide,
+    which is more than that reach.
+    """
+
+    def __init__(self, features: Tensor, depth: int):
+        self.top, self.bottom = features[..., :depth, :], features[..., -depth:, :]
+        self.left, self.right = features[..., :depth], features[..., -depth:]
+
+    def advance(self, step: nn.Module) -> None:
+        """Put every slab through a step."""
+        self.top, self.bottom, self.left, self.right = map(step, (self.top, self.bottom, self.left, self.right))
+
+    def lines(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The outermost lines, (n, c, length): first row, last row, first column, last column."""
+        return self.top[..., 0, :], self.bottom[..., -1, :], self.left[..., 0], self.right[..., -1]
+
+
+def _convolved_sum(layer: nn.Conv2d, total: Tensor, lines: tuple[Tensor, ...], pixels: int) -> Tensor:
+    """Sum over all pixels of a zero-padded 3x3 convolution's output, (n, outputs) float64, without convolving.
+
+    A kernel element sees the whole input but for one border row and one border column, so its share is its weight
+    times (total - row - column + corner).
+
+    Args:
+        layer: the convolution.
+        total: sum of its input, (n, inputs).
+        lines: its input's border lines, as ``_Borders.lines`` gives them.
+        pixels: number of its output's pixels.
+    """
+    first_row, last_row, first_column, last_column = (line.double() for line in lines)
+    # Index 0 of a kernel's axis looks one pixel back and never sees the last line; index 2 never sees the first.
+    unseen_row = {0: last_row, 2: first_row}
+    unseen_column = {0: (last_column, -1), 2: (first_column, 0)}
+    weight = layer.weight.double()
+    result = layer.bias.double() * pixels
+    for y in range(3):
+        for x in range(3):
+            seen = total
+            if y in unseen_row:
+                seen = seen - unseen_row[y].sum(-1)
+            if x in unseen_column:
+                line, end = unseen_column[x]
+                seen = seen - line.sum(-1)
+                if y in unseen_row:
+                    seen = seen + unseen_row[y][..., end]
+            result = result + seen @ weight[:, :, y, x].T
+    return result

@@ -1,0 +1,54 @@
+"""What every test shares: a quiet environment, the folder of real images, and the rule about skipping.
+
+Tests that need real images take the fixture ``data_folder``. Without SUPERRESOLUTION_DATA they skip by name; with it no
+test may skip at all, whatever the reason, so that a complete run cannot hide a test that did not run.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+DATA_VARIABLE = "SUPERRESOLUTION_DATA"
+
+# Before anything imports Qt or torch, and inherited by the programs that tests start.
+os.environ["QT_QPA_PLATFORM"] = "offscreen"
+for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, str(min(4, os.cpu_count() or 1)))
+# Models of the person who runs the tests are not part of them.
+os.environ.pop("SUPERRESOLUTION_MODELS", None)
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder of real images that SUPERRESOLUTION_DATA names."""
+    folder = os.environ.get(DATA_VARIABLE)
+    if not folder:
+        pytest.skip(f"needs real images: set {DATA_VARIABLE} to their folder")
+    path = Path(folder)
+    assert path.is_dir(), f"{DATA_VARIABLE} names {folder}, which is not a folder."
+    return path
+
+
+def _forbid_skipping(report) -> None:
+    expected_failure = hasattr(report, "wasxfail")
+    if report.skipped and not expected_failure and os.environ.get(DATA_VARIABLE):
+        reason = report.longrepr[-1] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{report.nodeid} was skipped, and with {DATA_VARIABLE} set no test may skip. {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    _forbid_skipping(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    report = yield
+    _forbid_skipping(report)
+    return report

@@ -1,0 +1,152 @@
+"""First use: what is missing is asked for, and every refusal is one clear sentence. Nothing is installed here."""
+
+from __future__ import annotations
+
+import sys
+import types
+
+import pytest
+
+
+@pytest.fixture
+def firstuse(module, monkeypatch):
+    """The module under test, where nothing is installed but what ``installed`` names."""
+    from SuperResolutionPanel import firstuse
+
+    firstuse.installed = set()
+    monkeypatch.setattr(firstuse, "_isInstalled", lambda name: name in firstuse.installed)
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
+    monkeypatch.setitem(sys.modules, "slicer.packaging", None)
+    return firstuse
+
+
+@pytest.fixture
+def requirements(tmp_path):
+    path = tmp_path / "requirements.txt"
+    path.write_text("# a comment\nsafetensors>=0.4\npsutil>=5.9  # another\n\n")
+    return path
+
+
+class FakeTorchLogic:
+    """PyTorchUtilsLogic that remembers how it was asked."""
+
+    asked: dict = {}
+    torch: object = types.ModuleType("torch")
+
+    def installTorch(self, **arguments):
+        type(self).asked = arguments
+        return self.torch
+
+
+class FakeExtensionsManager:
+    def __init__(self, succeeds: bool):
+        self.succeeds = succeeds
+        self.interactive = True
+        self.installed = []
+
+    def installExtensionFromServer(self, name, restart):
+        self.installed.append((name, restart))
+        return self.succeeds
+
+
+@pytest.fixture
+def torchLogic(firstuse, monkeypatch):
+    logic = type("Logic", (FakeTorchLogic,), {})
+    extension = types.ModuleType("PyTorchUtils")
+    extension.PyTorchUtilsLogic = logic
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", extension)
+    return logic
+
+
+def test_nothingIsAskedWhenAllIsThere(firstuse, requirements):
+    firstuse.installed |= {"torch", "safetensors", "psutil"}
+    firstuse.FirstUse(requirements, confirm=pytest.fail).ensure()
+
+
+def test_torchComesThroughTheExtension(firstuse, requirements, torchLogic):
+    firstuse.installed |= {"safetensors", "psutil"}
+    firstuse.FirstUse(requirements, confirm=pytest.fail).ensure()
+    assert torchLogic.asked == {"askConfirmation": True, "torchVersionRequirement": firstuse.TORCH_REQUIREMENT}
+
+
+def test_refusedTorchIsOneSentence(firstuse, requirements, torchLogic):
+    torchLogic.torch = None
+    with pytest.raises(firstuse.SetupError, match="PyTorch was not installed"):
+        firstuse.FirstUse(requirements).ensure()
+
+
+def test_failedTorchIsOneSentence(firstuse, requirements, torchLogic, monkeypatch):
+    def fail(self, **_arguments):
+        raise RuntimeError("no network")
+
+    monkeypatch.setattr(torchLogic, "installTorch", fail)
+    with pytest.raises(firstuse.SetupError, match="could not be installed: no network"):
+        firstuse.FirstUse(requirements).ensure()
+
+
+@pytest.mark.parametrize(
+    ("answer", "succeeds", "sentence"),
+    [(True, True, "Restart Slicer"), (True, False, "Extensions Manager"), (False, True, "Extensions Manager")],
+)
+def test_missingExtensionIsOffered(firstuse, requirements, monkeypatch, answer, succeeds, sentence):
+    import slicer
+
+    manager = FakeExtensionsManager(succeeds)
+    monkeypatch.setattr(slicer.app, "extensionsManagerModel", lambda: manager, raising=False)
+    with pytest.raises(firstuse.SetupError, match=sentence):
+        firstuse.FirstUse(requirements, confirm=lambda question: answer).ensure()
+    assert manager.installed == ([("PyTorch", False)] if answer else [])
+
+
+def test_slicerWithoutExtensionsManager(firstuse, requirements):
+    with pytest.raises(firstuse.SetupError, match="Extensions Manager"):
+        firstuse.FirstUse(requirements, confirm=pytest.fail).ensure()
+
+
+def test_oldSlicerAsksBeforePip(firstuse, requirements, monkeypatch):
+    import slicer
+
+    firstuse.installed |= {"torch", "psutil"}
+    asked, installed = [], []
+    monkeypatch.setattr(slicer.util, "pip_install", installed.append)
+    firstuse.FirstUse(requirements, confirm=lambda question: asked.append(question) or True).ensure()
+    assert "safetensors>=0.4" in asked[0] and "psutil" not in asked[0]
+    assert installed == [["safetensors>=0.4"]]
+
+    with pytest.raises(firstuse.SetupError, match="safetensors>=0.4.*were not installed"):
+        firstuse.FirstUse(requirements, confirm=lambda question: False).ensure()
+    assert len(installed) == 1
+
+
+def test_newSlicerEnsuresPackagesItself(firstuse, requirements, monkeypatch):
+    firstuse.installed.add("torch")
+    packaging = types.ModuleType("slicer.packaging")
+    packaging.load_requirements = lambda path: ["parsed", path]
+    calls = []
+    packaging.pip_ensure = lambda parsed, requester: calls.append((parsed, requester))
+    monkeypatch.setitem(sys.modules, "slicer.packaging", packaging)
+    firstuse.FirstUse(requirements, confirm=pytest.fail).ensure()
+    assert calls == [(["parsed", str(requirements)], "Super-Resolution")]
+
+    def decline(parsed, requester):
+        raise RuntimeError("User declined package installation")
+
+    packaging.pip_ensure = decline
+    with pytest.raises(firstuse.SetupError, match="were not installed: User declined"):
+        firstuse.FirstUse(requirements).ensure()
+
+
+def test_refusalIsShownInThePanel(firstuse, openPanel, addVolume, requirements, engine, errorsShown):
+    addVolume()
+    widget = openPanel(prepare=firstuse.FirstUse(requirements, confirm=lambda question: False).ensure)
+    widget.ui.applyButton.click()
+    assert engine.calls == []
+    assert "PyTorch extension" in errorsShown[0]
+    assert widget.ui.applyButton.text == "Upscale" and widget.ui.applyButton.enabled
+
+
+def test_requirementsOfTheModuleNameNoTorch(module, openPanel):
+    from SuperResolutionPanel.firstuse import FirstUse, _packageName
+
+    lines = FirstUse(openPanel().resourcePath("requirements.txt"))._requirements()
+    assert {_packageName(line) for line in lines} == {"safetensors", "psutil"}

@@ -1,0 +1,90 @@
+"""The form and the code agree, as far as that can be read from both without running them."""
+
+from __future__ import annotations
+
+import ast
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+MODULE = Path(__file__).resolve().parents[2] / "SuperResolution"
+FORM = ElementTree.parse(MODULE / "Resources" / "UI" / "SuperResolution.ui").getroot()
+SOURCES = [MODULE / "SuperResolution.py", *sorted((MODULE / "SuperResolutionPanel").glob("*.py"))]
+
+
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def isTranslation(node) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("_", "translate")
+
+
+def widgetNameOf(node) -> str | None:
+    """``name`` in an expression ``ui.name`` or ``self._ui.name``."""
+    if not isinstance(node, ast.Attribute):
+        return None
+    owner = node.value
+    ownerName = owner.attr if isinstance(owner, ast.Attribute) else getattr(owner, "id", "")
+    return node.attr if ownerName in ("ui", "_ui") else None
+
+
+def test_everyParameterNameIsAParameter(module):
+    named = [each.findtext("string") for each in FORM.iter("property") if each.get("name") == "SlicerParameterName"]
+    parameters = module.SuperResolutionParameterNode.allParameters
+    assert len(named) == len(set(named)) > 0
+    assert set(named) <= set(parameters)
+
+
+def test_everySceneWidgetGetsTheScene():
+    sceneWidgets = {each.get("name") for each in FORM.iter("widget") if each.get("class").startswith("qMRMLNode")}
+    connected = {
+        each.findtext("receiver")
+        for each in FORM.iter("connection")
+        if each.findtext("sender") == FORM.find("widget").get("name")
+        and each.findtext("signal") == "mrmlSceneChanged(vtkMRMLScene*)"
+        and each.findtext("slot") == "setMRMLScene(vtkMRMLScene*)"
+    }
+    assert sceneWidgets == connected
+
+
+def test_everyCustomWidgetIsDeclared():
+    declared = {each.findtext("class") for each in FORM.iter("customwidget")}
+    used = {each.get("class") for each in FORM.iter("widget") if not each.get("class").startswith("Q")}
+    assert used == declared
+
+
+def test_everyWidgetThatCanBeSetExplainsItself():
+    silent = ("QLabel", "QProgressBar", "ctkCollapsibleButton", "qMRMLWidget")
+    for widget in FORM.iter("widget"):
+        if widget.get("class") not in silent:
+            assert any(each.get("name") == "toolTip" for each in widget.findall("property")), widget.get("name")
+
+
+def test_researchUseIsSaidOnce():
+    texts = [each.text or "" for each in FORM.iter("string")]
+    assert sum("research use only" in text for text in texts) == 1
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_translatedTextsAreLiterals(path):
+    for call in filter(isTranslation, ast.walk(parsed(path))):
+        for argument in call.args:
+            assert isinstance(argument, ast.Constant), f"{path.name}:{call.lineno}: only a plain text can be translated"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_codeUsesWidgetsAndPropertiesThatExist(path, openPanel):
+    # PySide6 takes any attribute; PythonQt, in Slicer, raises for one that is not a property.
+    ui = openPanel().ui
+    for node in ast.walk(parsed(path)):
+        name = widgetNameOf(node)
+        if name is not None:
+            assert hasattr(ui, name), f"{path.name}:{node.lineno}: the form has no widget {name}"
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        for target in targets:
+            widgetName = widgetNameOf(getattr(target, "value", None))
+            if widgetName is not None:
+                properties = getattr(ui, widgetName).metaObject()
+                assert properties.indexOfProperty(target.attr) >= 0, f"{path.name}:{node.lineno}: {target.attr}"

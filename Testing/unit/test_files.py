@@ -1,0 +1,655 @@
+"""Reading and writing image files: voxels, geometry, provenance, and what happens when something is wrong."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from PIL import Image
+
+from SuperResolutionLib import itk
+from SuperResolutionLib.errors import DataError, ResourceError, UsageError
+from SuperResolutionLib.files import check_output, disk_free, read_volume, sidecar_path, write_volume
+from SuperResolutionLib.volume import Volume
+
+MODULE = Path(__file__).resolve().parents[2] / "SuperResolution"
+INTEGERS = ["int8", "uint8", "int16", "uint16", "int32", "uint32"]
+PROVENANCE = {"Model": "edsr-ise-general-x4-psnr", "Scale": "4", "Statement": "research use only", "Weights": "a" * 64}
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_printed(capfd):
+    """Image libraries complain on the process's error stream; none of that may reach a user."""
+    yield
+    captured = capfd.readouterr()
+    assert captured.err == ""
+    assert captured.out == ""
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(7)
+
+
+def oblique_matrix(spacing=(0.7123456789, 0.31, 2.2)) -> np.ndarray:
+    a, b = 0.3, 0.2
+    about_k = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
+    about_i = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
+    matrix = np.eye(4)
+    matrix[:3, :3] = about_k @ about_i * spacing
+    matrix[:3, 3] = 123.456789012345, -77.123456789, 3.3
+    return matrix
+
+
+def random_array(rng, shape, dtype) -> np.ndarray:
+    if np.dtype(dtype).kind == "f":
+        return rng.normal(0, 1000, shape).astype(dtype)
+    limits = np.iinfo(dtype)
+    return rng.integers(limits.min, limits.max, shape, dtype=dtype, endpoint=True)
+
+
+def metadata(path: Path) -> dict[str, str]:
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    return {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
+
+
+# Round trips
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("dtype", [*INTEGERS, "float32", "float64"])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])
+def test_volume_survives_writing_and_reading(tmp_path, rng, suffix, dtype, channels):
+    array = random_array(rng, (3, 4, 5) if channels == 1 else (3, 4, 5, 3), dtype)
+    volume = Volume(array, oblique_matrix(), "input")
+    path = write_volume(volume, tmp_path / f"volume{suffix}")
+    back = read_volume(path)
+    assert back.array.dtype == dtype
+    np.testing.assert_array_equal(back.array, array)
+    tolerance = 1e-4 if suffix.startswith(".nii") else 1e-9
+    np.testing.assert_allclose(back.ijk_to_ras, volume.ijk_to_ras, rtol=0, atol=tolerance)
+    assert back.name == "volume"
+    assert back.source["path"] == str(path)
+    assert os.listdir(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("shape", [(1, 4, 5), (3, 1, 5), (3, 4, 1), (1, 1, 1)])
+def test_flat_and_left_handed_volumes_keep_their_geometry(tmp_path, rng, suffix, mirrored, shape):
+    matrix = oblique_matrix()
+    matrix[:3, 0] *= -1 if mirrored else 1
+    volume = Volume(random_array(rng, shape, "int16"), matrix)
+    back = read_volume(write_volume(volume, tmp_path / f"flat{suffix}"))
+    np.testing.assert_array_equal(back.array, volume.array)
+    np.testing.assert_allclose(back.ijk_to_ras, matrix, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+def test_sheared_axes_survive_where_the_format_can_hold_them(tmp_path, rng, suffix):
+    matrix = oblique_matrix()
+    matrix[:3, 1] += 0.2 * matrix[:3, 0]
+    volume = Volume(random_array(rng, (3, 4, 5), "int16"), matrix)
+    back = read_volume(write_volume(volume, tmp_path / f"sheared{suffix}"))
+    np.testing.assert_allclose(back.ijk_to_ras, matrix, rtol=0, atol=1e-9)
+    with pytest.raises(DataError, match="sheared.*nrrd"):
+        write_volume(volume, tmp_path / "sheared.nii.gz")
+
+
+def test_ras_is_what_a_radiologist_expects(tmp_path):
+    """ITK's x points to the left of the patient, ours to the right."""
+    image = sitk.GetImageFromArray(np.zeros((2, 3, 4), np.int16))
+    image.SetOrigin((10, 20, 30))
+    image.SetSpacing((1, 2, 3))
+    sitk.WriteImage(image, str(tmp_path / "a.nrrd"))
+    expected = [[-1, 0, 0, -10], [0, -2, 0, -20], [0, 0, 3, 30], [0, 0, 0, 1]]
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.nrrd").ijk_to_ras, expected)
+
+
+def test_non_contiguous_and_big_endian_arrays_are_written_right(tmp_path, rng):
+    array = random_array(rng, (6, 8, 10), "int16").astype(">i2")[::2, ::-1, 1::3]
+    back = read_volume(write_volume(Volume(array, np.eye(4)), tmp_path / "view.nrrd"))
+    np.testing.assert_array_equal(back.array, array)
+
+
+@pytest.mark.parametrize("flat", [0, 1, 2])
+@pytest.mark.parametrize("colour", [False, True])
+@pytest.mark.parametrize(
+    "suffix,dtype", [(".png", "uint8"), (".png", "uint16"), (".TIF", "int16"), (".tiff", "float32")]
+)
+def test_single_slice_survives_as_a_picture(tmp_path, rng, suffix, dtype, colour, flat):
+    shape = [12, 14, 16]
+    shape[flat] = 1
+    volume = Volume(random_array(rng, (*shape, 3) if colour else tuple(shape), dtype), oblique_matrix((0.5, 0.25, 2.0)))
+    back = read_volume(write_volume(volume, tmp_path / f"slice{suffix}"))
+    assert back.array.dtype == dtype
+    np.testing.assert_array_equal(back.array[0], volume.array.take(0, axis=flat))
+    kept = [volume.spacing[axis] for axis in range(3) if axis != 2 - flat]
+    assert back.spacing == pytest.approx((*kept, 1.0), rel=1e-4)
+
+
+# Reading what others wrote
+
+
+def test_png_of_every_common_kind(tmp_path, rng):
+    grey = rng.integers(0, 256, (20, 30), dtype=np.uint8)
+    colour = rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    wide = rng.integers(0, 65536, (20, 30), dtype=np.uint16)
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    Image.fromarray(colour).save(tmp_path / "colour.png")
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    palette = Image.fromarray(colour).quantize(16)
+    palette.save(tmp_path / "palette.png")
+    expected = {"grey": grey, "colour": colour, "wide": wide, "palette": np.asarray(palette.convert("RGB"))}
+    for name, array in expected.items():
+        volume = read_volume(tmp_path / f"{name}.png")
+        np.testing.assert_array_equal(volume.array, array[None])
+        np.testing.assert_array_equal(volume.ijk_to_ras, np.diag([-1, -1, 1, 1]))
+        assert "Notice" not in volume.source
+
+
+def test_alpha_is_dropped_with_a_notice(tmp_path, rng):
+    array = rng.integers(0, 256, (20, 30, 4), dtype=np.uint8)
+    for suffix in ("png", "tif"):
+        Image.fromarray(array).save(tmp_path / f"alpha.{suffix}")
+        volume = read_volume(tmp_path / f"alpha.{suffix}")
+        np.testing.assert_array_equal(volume.array[0], array[..., :3])
+        assert "alpha" in volume.source["Notice"]
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_grey_with_alpha_is_refused_rather_than_misread(tmp_path, rng, suffix):
+    Image.fromarray(rng.integers(0, 256, (20, 30, 2), dtype=np.uint8), "LA").save(tmp_path / f"a.{suffix}")
+    with pytest.raises(DataError, match="grey image with transparency"):
+        read_volume(tmp_path / f"a.{suffix}")
+
+
+def test_spacing_tags(tmp_path, rng):
+    image = Image.fromarray(rng.integers(0, 256, (20, 30, 3), dtype=np.uint8))
+    image.save(tmp_path / "inch.tif", dpi=(300, 150))
+    image.save(tmp_path / "centimetre.tif", resolution=100, resolution_unit=3)
+    image.save(tmp_path / "inch.jpg", dpi=(254, 254))
+    image.save(tmp_path / "none.jpg")
+    image.save(tmp_path / "print.png", dpi=(72, 72))
+    spacings = {path.name: read_volume(path).spacing for path in tmp_path.iterdir()}
+    assert spacings["inch.tif"] == pytest.approx((25.4 / 300, 25.4 / 150, 1))
+    assert spacings["centimetre.tif"] == pytest.approx((0.1, 0.1, 1))
+    assert spacings["inch.jpg"] == pytest.approx((0.1, 0.1, 1))
+    assert spacings["none.jpg"] == (1, 1, 1)
+    # PNG says how large to print, which is not how large the subject is (ITK writes the latter in a field of its own).
+    assert spacings["print.png"] == (1, 1, 1)
+
+
+def test_tiff_with_pages_is_a_volume(tmp_path, rng):
+    pages = rng.integers(0, 256, (4, 20, 30), dtype=np.uint8)
+    first, *others = [Image.fromarray(page) for page in pages]
+    first.save(tmp_path / "pages.tif", save_all=True, append_images=others)
+    np.testing.assert_array_equal(read_volume(tmp_path / "pages.tif").array, pages)
+    data = (tmp_path / "pages.tif").read_bytes()
+    (tmp_path / "fewer.tif").write_bytes(data[: int(len(data) * 0.6)])
+    with pytest.raises(DataError, match="truncated"):
+        read_volume(tmp_path / "fewer.tif")
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_pages_of_a_big_tiff_are_followed(tmp_path, order):
+    pixels = np.arange(6, dtype=np.uint8)
+    entries = [(256, 3), (257, 2), (258, 8), (259, 1), (262, 1), (273, 16), (277, 1), (278, 2), (279, 6)]
+    directory = struct.pack(order + "Q", len(entries))
+    for tag, value in entries:
+        directory += struct.pack(order + "HHQ", tag, 3, 1) + struct.pack(order + "H", value) + bytes(6)
+    header = (b"II" if order == "<" else b"MM") + struct.pack(order + "HHHQ", 43, 8, 0, 24)
+    complete = header + pixels.tobytes() + bytes(2) + directory
+    (tmp_path / "big.tif").write_bytes(complete + bytes(8))
+    np.testing.assert_array_equal(read_volume(tmp_path / "big.tif").array, pixels.reshape(1, 2, 3))
+    (tmp_path / "cut.tif").write_bytes(complete + struct.pack(order + "Q", 5000))
+    with pytest.raises(DataError, match="truncated"):
+        read_volume(tmp_path / "cut.tif")
+
+
+def test_jpeg_is_read_whatever_its_layout(tmp_path, rng):
+    smooth = rng.integers(0, 256, (4, 5, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+    image = Image.fromarray(smooth)
+    image.save(tmp_path / "baseline.jpg", quality=95, subsampling=0)
+    image.save(tmp_path / "progressive.jpg", quality=95, subsampling=0, progressive=True)
+    image.save(tmp_path / "restarts.jpg", quality=95, subsampling=0, restart_marker_blocks=2)
+    image.convert("L").save(tmp_path / "grey.jpg")
+    (tmp_path / "trailer.jpg").write_bytes((tmp_path / "baseline.jpg").read_bytes() + b"\xff\xda appended by a camera")
+    for path in tmp_path.iterdir():
+        array = read_volume(path).array
+        expected = np.asarray(Image.open(path))
+        assert np.abs(array[0].astype(int) - expected).max() <= 2, path.name
+
+
+def test_content_counts_not_the_name(tmp_path, rng):
+    volume = Volume(random_array(rng, (3, 4, 5), "int16"), np.eye(4))
+    write_volume(volume, tmp_path / "a.nrrd").rename(tmp_path / "a.img")
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.img").array, volume.array)
+    Image.fromarray(volume.array[0].astype(np.uint8)).save(tmp_path / "b.png")
+    (tmp_path / "b.png").rename(tmp_path / "b.jpg")
+    np.testing.assert_array_equal(read_volume(tmp_path / "b.jpg").array[0], volume.array[0].astype(np.uint8))
+
+
+def test_detached_headers_find_their_data(tmp_path, rng):
+    array = random_array(rng, (3, 4, 5), "int16")
+    for suffix in (".nhdr", ".mhd"):
+        sitk.WriteImage(sitk.GetImageFromArray(array), str(tmp_path / f"a{suffix}"))
+        np.testing.assert_array_equal(read_volume(tmp_path / f"a{suffix}").array, array)
+    for data in (*tmp_path.glob("*.raw*"), *tmp_path.glob("*.zraw")):
+        data.unlink()
+    for suffix in (".nhdr", ".mhd"):
+        with pytest.raises(DataError, match="data file that it names"):
+            read_volume(tmp_path / f"a{suffix}")
+
+
+def test_flat_metaimage_gets_a_third_axis(tmp_path, rng):
+    array = random_array(rng, (4, 5), "int16")
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing((0.5, 0.25))
+    sitk.WriteImage(image, str(tmp_path / "flat.mha"))
+    volume = read_volume(tmp_path / "flat.mha")
+    np.testing.assert_array_equal(volume.array, array[None])
+    assert volume.spacing == (0.5, 0.25, 1.0)
+
+
+def nifti(datatype, bits, axes, data=b"", sform=None, slope=0.0, intercept=0.0, order="<") -> bytes:
+    header = bytearray(352)
+    struct.pack_into(order + "i", header, 0, 348)
+    struct.pack_into(order + "8h", header, 40, len(axes), *axes, *[1] * (7 - len(axes)))
+    struct.pack_into(order + "hh", header, 70, datatype, bits)
+    lengths = [1.0, 1.0, 1.0] if sform is None else np.linalg.norm(np.asarray(sform)[:3, :3], axis=0)
+    struct.pack_into(order + "8f", header, 76, 1.0, *lengths, *[1.0] * 4)
+    struct.pack_into(order + "3f", header, 108, 352, slope, intercept)
+    if sform is not None:
+        struct.pack_into(order + "h", header, 254, 1)
+        struct.pack_into(order + "12f", header, 280, *np.asarray(sform, float)[:3].ravel())
+    header[344:348] = b"n+1\0"
+    return bytes(header) + data
+
+
+def test_nifti_scale_is_applied_and_byte_order_is_respected(tmp_path):
+    stored = np.arange(24, dtype=">i2").reshape(2, 3, 4)
+    (tmp_path / "a.nii").write_bytes(nifti(4, 16, (4, 3, 2), stored.tobytes(), np.diag([2, 3, 4, 1]), 2.0, -1000, ">"))
+    volume = read_volume(tmp_path / "a.nii")
+    np.testing.assert_array_equal(volume.array, stored * 2.0 - 1000)
+    np.testing.assert_array_equal(volume.ijk_to_ras, np.diag([2, 3, 4, 1]))
+
+
+def test_nifti_whose_voxel_sizes_contradict_its_sform(tmp_path):
+    content = bytearray(nifti(4, 16, (4, 3, 2), bytes(48), np.diag([2, 3, 4, 1])))
+    struct.pack_into("<3f", content, 80, 1, 1, 1)
+    (tmp_path / "a.nii").write_bytes(content)
+    with pytest.raises(DataError, match="contradicts itself.*1 x 1 x 1 mm.*2 x 3 x 4 mm"):
+        read_volume(tmp_path / "a.nii")
+
+
+def test_nifti_colour_and_a_single_time_point(tmp_path):
+    colours = np.arange(24, dtype=np.uint8).reshape(2, 2, 2, 3)
+    (tmp_path / "rgb.nii").write_bytes(nifti(128, 24, (2, 2, 2), colours.tobytes()))
+    np.testing.assert_array_equal(read_volume(tmp_path / "rgb.nii").array, colours)
+    grey = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+    (tmp_path / "one.nii").write_bytes(nifti(4, 16, (4, 3, 2, 1), grey.tobytes()))
+    np.testing.assert_array_equal(read_volume(tmp_path / "one.nii").array, grey)
+
+
+@pytest.mark.parametrize(
+    "content,message",
+    [
+        (nifti(4, 16, (4, 3, 2, 5), bytes(240)), "holds 5 volumes.*extract one"),
+        (nifti(4, 16, (4, 0, 2)), "holds no voxels.*4 x 0 x 2"),
+        (nifti(4, 16, (4, -3, 2)), "holds no voxels"),
+        (nifti(32, 64, (4, 3, 2), bytes(192)), "complex.*magnitude"),
+        (nifti(1536, 128, (1, 1, 3), bytes(48)), "cannot be read"),
+        (nifti(4, 16, (4, 3, 2), bytes(48), [[1, 0.3, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]), "sheared"),
+        (nifti(4, 16, (400, 300, 200), bytes(48)), "truncated.*promises 48000352 bytes and 400 are there"),
+    ],
+)
+def test_unusable_nifti(tmp_path, content, message):
+    for name, data in (("a.nii", content), ("a.nii.gz", gzip.compress(content))):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(DataError, match=message) as caught:
+            read_volume(tmp_path / name)
+        assert_one_sentence(caught.value)
+
+
+# Bad input
+
+
+def assert_one_sentence(error) -> None:
+    text = str(error)
+    assert "\n" not in text
+    assert text.endswith(".")
+    assert "itk::" not in text and ".cxx" not in text and "0x" not in text
+
+
+@pytest.mark.parametrize("fraction", [0.05, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize(
+    "suffix", [".nii", ".nii.gz", ".nrrd", ".mha", ".png", ".tif", ".jpg", ".raw.nrrd", ".raw.mha"]
+)
+def test_truncated_files_are_refused(tmp_path, rng, suffix, fraction):
+    array = random_array(rng, (1, 60, 80), "uint16" if suffix != ".jpg" else "uint8")
+    complete = tmp_path / f"complete{suffix}"
+    if suffix == ".jpg":
+        Image.fromarray(array[0]).save(complete)
+    elif suffix.startswith(".raw"):
+        sitk.WriteImage(sitk.GetImageFromArray(array), str(complete), False)
+    else:
+        write_volume(Volume(array, oblique_matrix()), complete)
+    read_volume(complete)
+    data = complete.read_bytes()
+    cut = tmp_path / f"cut{suffix}"
+    cut.write_bytes(data[: int(len(data) * fraction)])
+    with pytest.raises(DataError, match="truncated|damaged|incomplete") as caught:
+        read_volume(cut)
+    assert_one_sentence(caught.value)
+
+
+def test_damage_inside_a_compressed_nifti_is_found(tmp_path, rng):
+    path = write_volume(Volume(random_array(rng, (8, 60, 80), "int16"), np.eye(4)), tmp_path / "a.nii.gz")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0x55
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="truncated or damaged"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a", "a.nii.gz", "a.nrrd", "a.mha", "a.png", "a.dcm"])
+@pytest.mark.parametrize("content", [b"This is no image.\n" * 40, b"\0" * 1000, gzip.compress(b"text" * 500)])
+def test_not_an_image(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match="is not a") as caught:
+        read_volume(tmp_path / name)
+    assert_one_sentence(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name,content",
+    [
+        ("a.nrrd", b"NRRD0004\ntype: short\ndimension: 3\nsizes: 0 4 5\nencoding: raw\nendian: little\n\n"),
+        (
+            "a.mha",
+            b"ObjectType = Image\nNDims = 3\nDimSize = 0 4 5\nElementType = MET_SHORT\nElementDataFile = LOCAL\n",
+        ),
+        ("a.nrrd", b"NRRD0004\nnonsense\n\n"),
+        ("a.mha", b"ObjectType = Image\nNDims = 3\n"),
+        ("a.png", b"\x89PNG\r\n\x1a\n" + bytes(100)),
+        ("a.tif", b"II*\0" + bytes(100)),
+        ("a.jpg", b"\xff\xd8\xff\xe0" + bytes(100)),
+    ],
+)
+def test_right_start_but_nothing_usable(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        read_volume(tmp_path / name)
+    assert_one_sentence(caught.value)
+
+
+def test_missing_empty_and_odd_files(tmp_path, monkeypatch):
+    with pytest.raises(DataError, match="There is no file or folder"):
+        read_volume(tmp_path / "missing.nii.gz")
+    (tmp_path / "empty.nii.gz").touch()
+    with pytest.raises(DataError, match="empty"):
+        read_volume(tmp_path / "empty.nii.gz")
+    with pytest.raises(DataError, match="cannot be read"):
+        read_volume(tmp_path / ("a" * 400 + ".nii"))
+    os.mkfifo(tmp_path / "pipe.nii")
+    with pytest.raises(DataError, match="not an ordinary file"):
+        read_volume(tmp_path / "pipe.nii")
+    (tmp_path / "a.nrrd").write_text("NRRD0004")
+    monkeypatch.setattr(Path, "open", lambda self, *_: (_ for _ in ()).throw(PermissionError(13, "no", str(self))))
+    with pytest.raises(DataError, match="permission denied"):
+        read_volume(tmp_path / "a.nrrd")
+
+
+def test_a_series_is_only_for_dicom(tmp_path, rng):
+    path = write_volume(Volume(random_array(rng, (3, 4, 5), "int16"), np.eye(4)), tmp_path / "a.nrrd")
+    with pytest.raises(UsageError, match="not DICOM"):
+        read_volume(path, series="1.2.3")
+
+
+@pytest.mark.parametrize("components", [2, 4, 6])
+def test_vectors_that_are_no_colours_are_refused(tmp_path, components):
+    image = sitk.GetImageFromArray(np.zeros((3, 4, 5, components), np.float32), isVector=True)
+    sitk.WriteImage(image, str(tmp_path / "vectors.nrrd"))
+    with pytest.raises(DataError, match=f"{components} values in each voxel"):
+        read_volume(tmp_path / "vectors.nrrd")
+
+
+def test_out_of_memory_is_told_as_such(tmp_path, monkeypatch):
+    (tmp_path / "a.nrrd").write_text("NRRD0004")
+
+    def fail(reader):
+        raise RuntimeError("Failed to allocate memory for image.")
+
+    monkeypatch.setattr(sitk.ImageFileReader, "ReadImageInformation", fail)
+    with pytest.raises(ResourceError, match="memory"):
+        read_volume(tmp_path / "a.nrrd")
+
+
+# Writing
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+def test_provenance_in_the_header(tmp_path, suffix):
+    provenance = {
+        **PROVENANCE,
+        "Source": "/home/müller/α.nii",
+        "Options": "a=b := c\nsecond line",
+        "Empty": "",
+        "Long": "x" * 3000,
+    }
+    volume = Volume(np.zeros((2, 3, 4), np.int16), np.eye(4))
+    path = write_volume(volume, tmp_path / f"sr{suffix}", provenance)
+    found = metadata(path)
+    for key, value in PROVENANCE.items():
+        assert found[f"SuperResolution.{key}"] == value
+    assert found["SuperResolution.Source"] == "/home/m\\xfcller/\\u03b1.nii"
+    assert found["SuperResolution.Options"] == "a=b := c second line"
+    assert len(found["SuperResolution.Long"]) == 3000
+    assert os.listdir(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".png", ".tif"])
+def test_provenance_beside_the_image(tmp_path, suffix):
+    volume = Volume(np.zeros((1, 3, 4), np.uint8), oblique_matrix())
+    path = write_volume(volume, tmp_path / f"sr{suffix}", {**PROVENANCE, "Source": "α"})
+    sidecar = sidecar_path(path)
+    assert sidecar.name == f"sr{suffix}.provenance.json"
+    content = json.loads(sidecar.read_text(encoding="utf-8"))
+    assert {key: content[key] for key in PROVENANCE} == PROVENANCE
+    assert content["Source"] == "α"
+    if suffix != ".nii.gz":
+        np.testing.assert_array_equal(json.loads(content["IJKToRAS"]), volume.ijk_to_ras)
+    assert sorted(os.listdir(tmp_path)) == [path.name, sidecar.name]
+    # An image written anew without provenance must not keep the old one's.
+    write_volume(volume, path, overwrite=True)
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_nifti_description_holds_what_fits(tmp_path):
+    path = write_volume(Volume(np.zeros((2, 3, 4), np.int16), np.eye(4)), tmp_path / "sr.nii", PROVENANCE)
+    description = path.read_bytes()[148:228].rstrip(b"\0").decode("ascii")
+    assert description == "SuperResolution; Model=edsr-ise-general-x4-psnr; Scale=4"
+    assert "research" in json.loads(sidecar_path(path).read_text())["Statement"]
+
+
+def test_existing_output_is_kept_unless_told(tmp_path):
+    path = tmp_path / "a.nrrd"
+    path.write_text("precious")
+    volume = Volume(np.zeros((2, 3, 4), np.int16), np.eye(4))
+    with pytest.raises(DataError, match="exists already.*--overwrite"):
+        write_volume(volume, path)
+    assert path.read_text() == "precious"
+    write_volume(volume, path, overwrite=True)
+    assert read_volume(path).size == (4, 3, 2)
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".png"])
+def test_failure_leaves_what_was_there_and_nothing_else(tmp_path, monkeypatch, suffix):
+    def fail(image, path, format_name):
+        path.write_bytes(b"half an image")
+        raise RuntimeError("sitk::ERROR at 0x123 in file.cxx")
+
+    path = tmp_path / f"a{suffix}"
+    path.write_text("precious")
+    monkeypatch.setattr(itk, "write_image", fail)
+    with pytest.raises(DataError, match="cannot be written") as caught:
+        write_volume(Volume(np.zeros((1, 3, 4), np.uint8), np.eye(4)), path, PROVENANCE, overwrite=True)
+    assert_one_sentence(caught.value)
+    assert path.read_text() == "precious"
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_cancelling_leaves_nothing(tmp_path, monkeypatch):
+    def interrupt(image, path, format_name):
+        path.write_bytes(b"half an image")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(itk, "write_image", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_volume(Volume(np.zeros((1, 3, 4), np.uint8), np.eye(4)), tmp_path / "a.nrrd")
+    assert os.listdir(tmp_path) == []
+
+
+def test_full_disk_is_noticed_in_every_format(tmp_path):
+    """ITK reports nothing when the rest of a NIfTI file finds no room; a limit on file sizes acts like a full disk."""
+    program = """
+        import resource, signal, sys
+        import numpy as np
+        from SuperResolutionLib.errors import DataError
+        from SuperResolutionLib.files import write_volume
+        from SuperResolutionLib.volume import Volume
+
+        noise = np.random.default_rng(0).integers(0, 60000, (1, 300, 400)).astype(np.uint16)
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (30000, 30000))
+        for suffix in sys.argv[2:]:
+            try:
+                write_volume(Volume(noise, np.eye(4)), sys.argv[1] + "/a" + suffix, {"Model": "m"})
+            except DataError as error:
+                print(suffix, error)
+    """
+    suffixes = [".nii", ".nii.gz", ".nrrd", ".mha", ".png", ".tif"]
+    command = [sys.executable, "-c", textwrap.dedent(program), str(tmp_path), *suffixes]
+    run = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(MODULE)})
+    assert run.returncode == 0, run.stderr
+    assert run.stderr == ""
+    assert [line.split()[0] for line in run.stdout.splitlines()] == suffixes
+    assert run.stdout.count("cannot be written") == len(suffixes)
+    assert os.listdir(tmp_path) == []
+
+
+def test_full_disk_is_told_as_such(tmp_path, monkeypatch):
+    monkeypatch.setattr("SuperResolutionLib.output.disk_free", lambda path: 10)
+    monkeypatch.setattr(itk, "write_image", lambda *_: (_ for _ in ()).throw(RuntimeError("write failed")))
+    with pytest.raises(ResourceError, match="full"):
+        write_volume(Volume(np.zeros((2, 3, 4), np.int16), np.eye(4)), tmp_path / "a.nrrd")
+
+
+def test_axes_too_long_for_nifti(tmp_path):
+    volume = Volume(np.zeros((1, 2, 32768), np.uint8), np.eye(4))
+    with pytest.raises(DataError, match="32767.*nrrd"):
+        write_volume(volume, tmp_path / "long.nii.gz")
+    assert read_volume(write_volume(volume, tmp_path / "long.nrrd")).size == volume.size
+
+
+# What is known before
+
+
+def test_a_good_output_passes_and_nothing_is_left(tmp_path):
+    for name in ("a.nii", "a.NII.GZ", "a.b.nrrd", "a.mha"):
+        assert check_output(tmp_path / name, False, dtype="int16") == tmp_path / name
+    for name in ("a.png", "a.tif", "a.tiff"):
+        assert check_output(str(tmp_path / name), True, dtype=np.dtype("uint16"), channels=3) == tmp_path / name
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "name,keywords,message",
+    [
+        ("a.jpg", {}, r"not known.*\.nii\.gz.*\.nrrd.*\.png"),
+        ("a", {}, "must end in one of"),
+        ("a.mhd", {}, "must end in one of"),
+        ("missing/a.nrrd", {}, "folder .*missing does not exist"),
+        ("folder.nrrd", {}, "is a folder"),
+        ("there.nrrd", {}, "exists already"),
+        ("a.png", {"volume_is_single_slice": False}, r"single slice.*\.nii\.gz"),
+        ("a.tif", {"volume_is_single_slice": False}, "single slice"),
+        ("a.png", {"volume_is_single_slice": True, "dtype": "int16"}, r"PNG cannot hold int16.*\.nrrd.*\.tif"),
+        ("a.png", {"volume_is_single_slice": True, "dtype": "float32"}, r"PNG cannot hold float32.*\.nii\.gz.*\.tif"),
+        ("a.tif", {"volume_is_single_slice": True, "dtype": "float64"}, r"TIFF cannot hold float64.*\.mha\.$"),
+        ("a.nrrd", {"dtype": "float16"}, "convert it to 32-bit float"),
+        ("a.nrrd", {"channels": 4}, "4 values"),
+        ("a" * 250 + ".nrrd", {}, "cannot be written.*name too long"),
+    ],
+)
+def test_outputs_that_cannot_be(tmp_path, name, keywords, message):
+    (tmp_path / "folder.nrrd").mkdir()
+    (tmp_path / "there.nrrd").touch()
+    before = sorted(os.listdir(tmp_path))
+    with pytest.raises(DataError, match=message) as caught:
+        check_output(tmp_path / name, **keywords)
+    assert_one_sentence(caught.value)
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_folder_that_may_not_be_written(tmp_path, monkeypatch):
+    def refuse(dir):
+        raise PermissionError(13, "Permission denied", str(dir))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    with pytest.raises(DataError, match="cannot be written: permission denied"):
+        check_output(tmp_path / "a.nrrd")
+
+
+def test_disk_free_of_folders_and_files_to_be(tmp_path):
+    for path in (tmp_path, tmp_path / "a.nrrd", tmp_path / "not" / "yet" / "a.nrrd", "a.nrrd"):
+        assert disk_free(path) > 0
+
+
+def test_importing_files_loads_no_image_library():
+    check = (
+        "import sys; import SuperResolutionLib.files; assert not {'SimpleITK', 'pydicom', 'torch'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", check], check=True, env={**os.environ, "PYTHONPATH": str(MODULE)})
+
+
+# Real images
+
+
+@pytest.mark.parametrize("pattern", ["ct/*.nii.gz", "mri3d_misc/*.nrrd", "mri3d_misc/*M2*.nii.gz"])
+def test_real_volumes_read_as_simpleitk_reads_them(data_folder, pattern):
+    paths = sorted(data_folder.glob(pattern))
+    assert paths
+    for path in paths:
+        image = sitk.ReadImage(str(path))
+        volume = read_volume(path)
+        np.testing.assert_array_equal(volume.array, sitk.GetArrayFromImage(image))
+        last = [length - 1 for length in volume.size]
+        corner = np.array(image.TransformIndexToPhysicalPoint(last)) * (-1, -1, 1)
+        np.testing.assert_allclose((volume.ijk_to_ras @ [*last, 1])[:3], corner, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "folder,suffix,channels", [("cxr_nih", "png", 1), ("fundus_stare", "png", 3), ("fundus_chase", "jpg", 3)]
+)
+def test_real_pictures(data_folder, folder, suffix, channels):
+    path = sorted((data_folder / folder).glob(f"*.{suffix}"))[0]
+    volume = read_volume(path)
+    assert volume.channels == channels
+    assert volume.array.dtype == np.uint8
+    difference = np.abs(volume.array[0].astype(int) - np.asarray(Image.open(path)))
+    # Decoders of JPEG differ in how they enlarge the colour channels.
+    assert difference.mean() < 1 if suffix == "jpg" else difference.max() == 0

@@ -1,0 +1,82 @@
+"""A generator run in strips equals the same generator run whole."""
+
+import pytest
+import torch
+from SuperResolutionLib import tiling
+from SuperResolutionLib.errors import Cancelled
+from SuperResolutionLib.networks import create
+
+SMALL = {
+    "srcnn": {},
+    "vdsr": {"features": 8, "layers": 6},
+    "edsr": {"features": 8, "blocks": 2},
+    "edsr_ise": {"features": 16, "blocks": 2, "reduction": 4},
+    "srgan": {"features": 8, "blocks": 2},
+    "swift_srgan": {"features": 8, "blocks": 2},
+    "srgan_cbam": {"features": 16, "blocks": 2},
+    "rrdb": {"features": 8, "growth": 4, "blocks": 1},
+    "pgan": {"features": 8, "blocks": 1},
+    "span": {"features": 8, "blocks": 2, "input_gain": 16.0},
+}
+
+
+def build(name, scale, channels=1, **extra):
+    """A small network with random weights everywhere, gates and running statistics included."""
+    torch.manual_seed(5)
+    net = create(name, scale=scale, channels=channels, **SMALL[name], **extra).eval()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+        for module in net.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.running_mean.normal_(0, 0.2)
+                module.running_var.uniform_(0.5, 1.5)
+    return net
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+@pytest.mark.parametrize(("scale", "size", "rows"), [(2, (37, 23), 5), (4, (29, 31), 8), (4, (13, 9), 1)])
+def test_strips_equal_whole(name, scale, size, rows):
+    net = build(name, scale)
+    image = torch.rand(2, 1, *size)
+    with torch.inference_mode():
+        whole = net(image)
+        strips = tiling.run(net, image, rows, lambda: None)
+    assert strips.shape == whole.shape == (2, 1, size[0] * scale, size[1] * scale)
+    assert (strips - whole).abs().max() <= 1e-5 * max(1.0, float(whole.abs().max()))
+
+
+@pytest.mark.parametrize("scale", [8, 16])
+def test_gates_of_deep_tails(scale):
+    net = build("edsr_ise", scale, channels=3, bicubic_skip=True)
+    image = torch.rand(1, 3, 17, 11)
+    with torch.inference_mode():
+        whole = net(image)
+        strips = tiling.run(net, image, 3, lambda: None)
+    assert (strips - whole).abs().max() <= 1e-5 * max(1.0, float(whole.abs().max()))
+    assert all(step.after.fixed is None for step in net.stages[0].tail if hasattr(step, "after"))
+
+
+def test_too_narrow_halo_would_show():
+    """The halo is needed: without it strips differ, so the equality above means something."""
+    net = build("srgan", 4)
+    image = torch.rand(1, 1, 24, 16)
+    with torch.inference_mode():
+        features = net.stages[0].trunk(image)
+        cut = torch.cat([net.stages[0].tail(features[..., :12, :]), net.stages[0].tail(features[..., 12:, :])], dim=2)
+        assert (cut - net(image)).abs().max() > 1e-3
+
+
+def test_poll_stops_between_layers():
+    net = build("srgan", 2)
+    calls = []
+
+    def poll():
+        calls.append(None)
+        if len(calls) == 3:
+            raise Cancelled("stopped")
+
+    with pytest.raises(Cancelled):
+        tiling.run(net, torch.rand(1, 1, 8, 8), 0, poll)
+    tiling.run(net, torch.rand(1, 1, 8, 8), 0, lambda: None)
+    assert len(calls) == 3

@@ -1,0 +1,57 @@
+"""``python -m training prepare | train | evaluate | export``: train generators on your own images."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "SuperResolution"))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one subcommand; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    if options.threads:
+        import torch
+
+        torch.set_num_threads(options.threads)
+    return options.run(options) or 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0 for PyTorch's choice")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    prepare = commands.add_parser("prepare", help="pack the train splits of a data folder")
+    prepare.add_argument("data", type=Path, help="folder with splits.json and one subfolder a set")
+    prepare.add_argument("packed", type=Path, help="folder to write")
+    prepare.add_argument("--sets", nargs="+", required=True, help="names of the sets")
+    prepare.set_defaults(run=_prepare)
+
+    train = commands.add_parser("train", help="train, or resume training")
+    train.add_argument("config", type=Path, help="YAML configuration")
+    train.add_argument("packed", type=Path, help="folder that prepare wrote")
+    train.add_argument("run_folder", type=Path, metavar="run", help="folder for checkpoints and logs")
+    train.set_defaults(run=_train)
+    return parser
+
+
+def _prepare(options) -> None:
+    from .prepare import prepare
+
+    print(json.dumps(prepare(options.data, options.packed, options.sets, {"mapping": "auto"})))
+
+
+def _train(options) -> None:
+    from .config import load_config
+    from .train import train
+
+    print(train(load_config(options.config), options.packed, options.run_folder))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

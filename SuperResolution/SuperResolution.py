@@ -3,6 +3,7 @@
 # No postponed annotations here: parameterNodeWrapper reads those of the parameter node class.
 import importlib
 import sys
+from typing import Union
 
 import numpy as np
 import slicer
@@ -46,6 +47,10 @@ class SuperResolution(ScriptedLoadableModule):
         )
 
 
+# The node selectors offer exactly these classes. Written as Union because Slicer's GUI connector knows no other form.
+ImageVolume = Union[slicer.vtkMRMLScalarVolumeNode, slicer.vtkMRMLVectorVolumeNode, None]  # noqa: UP007
+
+
 @parameterNodeWrapper
 class SuperResolutionParameterNode:
     """What the user chose; saved with the scene.
@@ -58,9 +63,9 @@ class SuperResolutionParameterNode:
     device - "auto", "cpu", "cuda" or "cuda:N".
     """
 
-    inputVolume: slicer.vtkMRMLScalarVolumeNode
-    srVolume: slicer.vtkMRMLScalarVolumeNode
-    bicubicVolume: slicer.vtkMRMLScalarVolumeNode
+    inputVolume: ImageVolume
+    srVolume: ImageVolume
+    bicubicVolume: ImageVolume
     modelFamily: str
     scale: int = 4
     makeBicubic: bool = True
@@ -135,6 +140,9 @@ class SuperResolutionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.setParameterNode(None)
 
     def onSceneEndClose(self, caller, event) -> None:
+        """What the last run said is about nodes that are gone."""
+        if not self._run.running:
+            self._form.showStatus("")
         if self.parent.isEntered:
             self.initializeParameterNode()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import yaml
@@ -24,6 +24,8 @@ class Config:
         ema: decay of the averaged weights, which are the ones exported.
         clip: largest norm of the gradient.
         seed: of the initial weights and the patches.
+        card: what ``export`` writes into the model card: title, description, domain, intensity, spacing_mm (of the
+            low-resolution inputs), license, hardware, data.
     """
 
     id: str
@@ -40,9 +42,7 @@ class Config:
     ema: float = 0.999
     clip: float = 1.0
     seed: int = 0
-
-    def as_dict(self) -> dict:
-        return asdict(self)
+    card: dict = field(default_factory=dict)
 
 
 def load_config(path: Path) -> Config:
@@ -51,8 +51,10 @@ def load_config(path: Path) -> Config:
     Raises:
         ValueError: for an unknown, missing or wrongly typed field, naming it.
     """
-    values = yaml.safe_load(Path(path).read_text())
-    known = {field.name: field for field in fields(Config)}
+    values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: a configuration is a mapping of fields to values")
+    known = {entry.name: entry for entry in fields(Config)}
     unknown = sorted(set(values) - set(known))
     if unknown:
         raise ValueError(f"{path}: unknown field(s) {', '.join(unknown)}; known are {', '.join(known)}")

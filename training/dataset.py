@@ -46,6 +46,9 @@ class PatchSampler:
 
     A part ``hard`` of the patches is drawn in proportion to bicubic's error on them, the rest evenly from what is not
     background. Low resolution is made from whole slices, so that a patch sees what lies beyond its border.
+
+    Raises:
+        ValueError: for a set whose slices are all smaller than a patch, or empty.
     """
 
     def __init__(self, sets: dict[str, tuple[PackedSet, float]], scale: int, patch: int, hard: float, seed: int):
@@ -73,8 +76,10 @@ class PatchSampler:
                 places.append((index, row, column))
                 errors.append(float(pooled[row, column]))
                 spans.append(float(top[row, column] - bottom[row, column]))
-        spans, errors = np.array(spans), np.array(errors)
-        even = (spans > BACKGROUND_SPAN).astype(float)
+        errors, even = np.array(errors), (np.array(spans) > BACKGROUND_SPAN).astype(float)
+        if not even.any():
+            side = self.patch * self.scale
+            raise ValueError(f"The set {packed.name} has no patch of {side} x {side} pixels that holds anything.")
         chance = self.hard * errors / errors.sum() + (1 - self.hard) * even / even.sum()
         return {"packed": packed, "low": low, "places": np.array(places), "chances": np.cumsum(chance)}
 

@@ -37,19 +37,26 @@ def train(config: Config, packed: Path, run: Path, log=print) -> Path:
     run.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
     state = _State(config, packed, run / "checkpoint.pt")
-    signal.signal(signal.SIGTERM, lambda *_: setattr(state, "stop", True))
+    before = signal.signal(signal.SIGTERM, lambda *_: setattr(state, "stop", True))
+    try:
+        _loop(state, run / "log.csv", log)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    state.save()
+    return state.path
+
+
+def _loop(state: _State, table: Path, log) -> None:
     saved = began = time.monotonic()
     total, counted = 0.0, 0
-    while state.step < config.steps and not state.stop:
+    while state.step < state.config.steps and not state.stop:
         total, counted = total + state.advance(), counted + 1
         if state.step % LOG_STEPS == 0:
-            _log(run / "log.csv", state, total / counted, time.monotonic() - began, log)
+            _log(table, state, total / counted, time.monotonic() - began, log)
             total, counted = 0.0, 0
         if time.monotonic() - saved > CHECKPOINT_SECONDS:
             state.save()
             saved = time.monotonic()
-    state.save()
-    return state.path
 
 
 class _State:
@@ -87,6 +94,8 @@ class _State:
         decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
         for mean, value in zip(self.average.parameters(), self.net.parameters()):
             mean.lerp_(value, 1 - decay)
+        for mean, value in zip(self.average.buffers(), self.net.buffers()):  # batch norm averages its own
+            mean.copy_(value)
 
     def save(self):
         state = {"step": self.step, "net": self.net.state_dict(), "average": self.average.state_dict()}

@@ -73,7 +73,9 @@ def read_dicom(path: Path, series: str | None = None) -> Volume:
     frames = [frame for file, header in chosen.items() for frame in read_frames(file, header)]
     notices = []
     if first.get("PhotometricInterpretation") == "MONOCHROME1":
-        notices.append("Low values are meant to be shown bright (MONOCHROME1); they are kept as stored.")
+        notices.append(
+            "Stored with low values bright (MONOCHROME1) and inverted on reading, so that high values are bright."
+        )
     _refuse_mixed_sizes(label, chosen, frames)
     if all(frame.position is not None for frame in frames):
         order, matrix = stack(label, frames)

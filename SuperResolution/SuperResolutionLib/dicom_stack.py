@@ -15,8 +15,8 @@ from .errors import DataError
 
 # Directions are unit vectors; headers round them.
 _SAME_DIRECTION = 1e-3
-# Stacks that differ from a straight one by less than headers' rounding are straight.
-_ROUNDING = 0.051
+# Some headers round positions to a tenth of a millimetre: half of that, and what the fit of a line adds to it.
+_ROUNDING = 0.06
 _TILT_DEGREES = 0.5
 
 
@@ -152,21 +152,21 @@ def _refuse_repeated(label: str, heights: np.ndarray) -> None:
 
 def _refuse_tilt(label: str, positions: np.ndarray, heights: np.ndarray, normal: np.ndarray, half_pixel: float) -> None:
     sideways = np.linalg.norm(positions - positions[0] - np.outer(heights, normal), axis=1)
-    worst = int(sideways.argmax())
-    degrees = float(np.degrees(np.arctan2(sideways[worst], heights[worst])))
-    if sideways[worst] > half_pixel or (sideways[worst] > _ROUNDING and degrees > _TILT_DEGREES):
+    degrees = float(np.degrees(np.arctan2(sideways[-1], heights[-1])))
+    if sideways.max() > half_pixel or (sideways[-1] > _ROUNDING and degrees > _TILT_DEGREES):
         raise DataError(
             f"{label} is not stacked at right angles to its slices (gantry tilt or shifted slices: {degrees:.1f} "
-            f"degrees, {sideways[worst]:.2f} mm sideways); resample it to a straight grid first."
+            f"degrees, {sideways.max():.2f} mm sideways); resample it to a straight grid first."
         )
 
 
 def _refuse_uneven(label: str, heights: np.ndarray) -> None:
-    gaps = np.diff(heights)
-    step = heights[-1] / len(gaps)
+    index = np.arange(len(heights))
+    step, start = np.polyfit(index, heights, 1)
     tolerance = min(max(0.02 * step, _ROUNDING), 0.1 * step)
-    if np.abs(heights - step * np.arange(len(heights))).max() <= tolerance:
+    if np.abs(heights - start - step * index).max() <= tolerance:
         return
+    gaps = np.diff(heights)
     low, high = float(gaps.min()), float(gaps.max())
     ratios = gaps / low
     if np.abs(ratios - ratios.round()).max() < 0.05:

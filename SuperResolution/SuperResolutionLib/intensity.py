@@ -67,3 +67,20 @@ def _percentiles(array: np.ndarray, low: float, high: float) -> tuple[float, flo
 
 def _between(low: float, high: float) -> IntensityMap:
     return IntensityMap(float(low), float(high) - float(low) if high > low else 1.0)
+
+
+def limits(dtype: np.dtype) -> tuple[float, float]:
+    """Smallest and largest value that a stored type can hold and float64 can name; infinite for floating types."""
+    if dtype.kind == "f":
+        return -np.inf, np.inf
+    info = np.iinfo(dtype)
+    low, high = float(info.min), float(info.max)
+    # The limits of 64-bit integers round outwards in float64.
+    return (float(np.nextafter(low, 0)), float(np.nextafter(high, 0))) if dtype.itemsize == 8 else (low, high)
+
+
+def round_to(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """float64 values in a stored type: rounded and saturated for integers."""
+    if dtype.kind == "f":
+        return values.astype(dtype)
+    return np.clip(np.rint(values), *limits(dtype)).astype(dtype)

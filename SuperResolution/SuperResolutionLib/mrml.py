@@ -90,7 +90,7 @@ def sourceOf(node) -> dict[str, str]:
     constants = slicer.vtkMRMLSubjectHierarchyConstants
     item = hierarchy.GetItemByDataNode(node)
     storage = node.GetStorageNode()
-    source = {"nodeID": node.GetID(), "path": storage.GetFileName() if storage is not None else None}
+    source = {"path": storage.GetFileName() if storage is not None else None}
     if item != hierarchy.GetInvalidItemID():
         source["SeriesInstanceUID"] = hierarchy.GetItemUID(item, constants.GetDICOMUIDName())
         source["Modality"] = hierarchy.GetItemAttribute(item, constants.GetDICOMAttributePrefix() + "Modality")
@@ -106,7 +106,7 @@ def addResult(inputNode, result, srNode=None, bicubicNode=None):
 
     Args:
         inputNode: the volume node that was upscaled; it must still be in the scene.
-        result: UpscaleResult of the engine (``sr``, ``bicubic`` or None, ``provenance``).
+        result: UpscaleResult of the engine.
         srNode: volume node to fill, of the input's class, or None.
         bicubicNode: the same for the bicubic volume; left alone if the result has none.
 
@@ -121,20 +121,20 @@ def addResult(inputNode, result, srNode=None, bicubicNode=None):
         raise DataError("The input volume was removed from the scene, so its result has no place there.")
     checkOutputNodes(inputNode, srNode, bicubicNode)
     scale = _scaleBetween(inputNode, result.sr)
-    outputs = [(result.sr, srNode, "SR")]
+    outputs = [(result.sr, srNode, "SR", result.provenance)]
     if result.bicubic is not None:
-        outputs.append((result.bicubic, bicubicNode, "bicubic"))
+        outputs.append((result.bicubic, bicubicNode, "bicubic", result.bicubic_provenance))
     # Everything that needs memory is built before the scene is touched.
-    images = [imageFromArray(volume.array) for volume, _node, _label in outputs]
+    images = [imageFromArray(volume.array) for volume, *_rest in outputs]
     nodes, created = [], []
     try:
-        for (volume, node, label), image in zip(outputs, images):
+        for (volume, node, label, provenance), image in zip(outputs, images):
             if node is None:
                 node = createOutputNode(inputNode, f"{inputNode.GetName()} {label} x{scale}")
                 created.append(node)
             _fillNode(node, image, volume.ijk_to_ras)
             copyPresentation(inputNode, node)
-            setProvenance(node, {**result.provenance, "method": "super-resolution" if label == "SR" else "bicubic"})
+            setProvenance(node, provenance)
             nodes.append(node)
     except Exception:
         for node in created:

@@ -10,6 +10,7 @@ import os
 import secrets
 import shutil
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,6 +76,18 @@ def check_output(
     path = Path(path)
     output = _output(path)
     _check_kind(path, output, volume_is_single_slice, dtype, channels)
+    check_place(path, overwrite)
+    if not output.metadata:
+        check_place(sidecar_path(path), overwrite=True)
+    return path
+
+
+def check_place(path: Path, overwrite: bool = False) -> Path:
+    """Whether a file of this name, whatever its kind, could be written.
+
+    Raises:
+        DataError: if its folder is missing or not writable, or the name is taken or not possible.
+    """
     try:
         if path.is_dir():
             raise DataError(f"{path} is a folder; name a file in it.")
@@ -82,8 +95,6 @@ def check_output(
             raise DataError(f"{path} exists already; choose another name or allow overwriting (--overwrite).")
         if not path.parent.is_dir():
             raise DataError(f"The folder {path.parent} does not exist; create it or choose another one.")
-        # Its name is longer than the image's: it may be too long.
-        sidecar_path(path).exists()
         # Permission bits say little about network shares, read-only disks and administrators; a file does.
         with tempfile.TemporaryFile(dir=path.parent):
             pass
@@ -154,27 +165,54 @@ def write_volume(
         _check_nifti_limits(volume, path)
     image = itk.volume_image(volume) if output.volumes else itk.slice_image(volume)
     _label(image, output, provenance or {})
-    unique = f".superresolution-{secrets.token_hex(8)}"
-    partial = path.with_name(unique + known_suffix(path, _OUTPUTS))
-    partial_sidecar = path.with_name(unique + ".json")
-    try:
-        itk.write_image(image, partial, output.name)
-        integrity.check_file(partial, output.name)
-        if not output.metadata:
-            # One from an earlier run would describe another image.
-            sidecar_path(path).unlink(missing_ok=True)
-            if provenance:
+    with _partial(path, known_suffix(path, _OUTPUTS)) as partial, _partial(path, ".json") as partial_sidecar:
+        try:
+            itk.write_image(image, partial, output.name)
+            integrity.check_file(partial, output.name)
+            if provenance and not output.metadata:
                 partial_sidecar.write_text(_sidecar_text(volume, output, provenance), encoding="utf-8")
+            os.replace(partial, path)
+            if partial_sidecar.exists():
                 os.replace(partial_sidecar, sidecar_path(path))
-        os.replace(partial, path)
-    except (RuntimeError, OSError, DataError) as error:
-        if disk_free(path) < volume.array.nbytes:
-            raise ResourceError(f"The disk of {path} is full; free some space or choose another one.") from error
-        raise DataError(f"{path} cannot be written: {_reason(error)}.") from error
+            elif not output.metadata:
+                # One from an earlier run would describe another image.
+                sidecar_path(path).unlink(missing_ok=True)
+        except (RuntimeError, OSError, DataError) as error:
+            raise _writing_error(path, error, volume.array.nbytes) from error
+    return path
+
+
+def write_text(path: str | os.PathLike, text: str, overwrite: bool = False) -> Path:
+    """Write a text file (a report) in UTF-8; it appears under its name only when it is complete.
+
+    Raises:
+        DataError: if it cannot be written there, or exists and may not be replaced.
+        ResourceError: if the disk is full.
+    """
+    path = check_place(Path(path), overwrite)
+    with _partial(path, ".txt") as partial:
+        try:
+            partial.write_text(text, encoding="utf-8")
+            os.replace(partial, path)
+        except OSError as error:
+            raise _writing_error(path, error, len(text)) from error
+    return path
+
+
+@contextmanager
+def _partial(path: Path, suffix: str):
+    """A name beside ``path`` to write under; whatever is left under it at the end goes."""
+    partial = path.with_name(f".superresolution-{secrets.token_hex(8)}{suffix}")
+    try:
+        yield partial
     finally:
         partial.unlink(missing_ok=True)
-        partial_sidecar.unlink(missing_ok=True)
-    return path
+
+
+def _writing_error(path: Path, error: Exception, size: int) -> Exception:
+    if disk_free(path) < size:
+        return ResourceError(f"The disk of {path} is full; free some space or choose another one.")
+    return DataError(f"{path} cannot be written: {_reason(error)}.")
 
 
 def _check_nifti_limits(volume: Volume, path: Path) -> None:

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import ceil
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
-
-from .networks.blocks import BicubicUpsample, Generator, ImprovedSE, Shuffle, Stage
 from .resampling import bicubic_upsample
 
-#: Half-width of the bicubic kernel in input pixels.
-BICUBIC_HALO = 2
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from .networks.blocks import Generator, ImprovedSE, Stage
 
 
 def run(net: Generator, image: Tensor, strip_rows: int, poll: Callable[[], None]) -> Tensor:
@@ -30,8 +29,9 @@ def run(net: Generator, image: Tensor, strip_rows: int, poll: Callable[[], None]
         strip_rows: rows of a stage's input that are enlarged at once; 0 means all.
         poll: called between layers; may raise to stop the run.
     """
-    convolutions = [module for module in net.modules() if isinstance(module, nn.Conv2d)]
-    hooks = [module.register_forward_pre_hook(lambda *_: poll()) for module in convolutions]
+    from .networks.layout import convolutions
+
+    hooks = [layer.register_forward_pre_hook(lambda *_: poll()) for layer in convolutions(net)]
     try:
         for stage in net.stages:
             image = _run_stage(stage, image, strip_rows)
@@ -41,24 +41,16 @@ def run(net: Generator, image: Tensor, strip_rows: int, poll: Callable[[], None]
     return image
 
 
-def tail_halo(tail: nn.Module) -> int:
-    """Rows of context that a strip of the tail's input needs on each side, from its layers in their order."""
-    halo, scale = 0.0, 1
-    for layer in tail.modules():
-        if isinstance(layer, nn.Conv2d):
-            halo += layer.dilation[0] * (layer.kernel_size[0] - 1) / 2 / scale if not _pointwise(layer) else 0
-        elif isinstance(layer, nn.PixelShuffle):
-            scale *= layer.upscale_factor
-        elif isinstance(layer, nn.Upsample):
-            scale *= int(layer.scale_factor)
-        elif isinstance(layer, BicubicUpsample):
-            halo += BICUBIC_HALO / scale
-            scale *= layer.scale
-    return ceil(halo)
+def count_polls(net: Generator, height: int, strip_rows: int) -> int:
+    """How often ``run`` polls for an image of this height, not counting the border slabs of gated tails."""
+    from .networks.layout import convolutions
 
-
-def _pointwise(layer: nn.Conv2d) -> bool:
-    return layer.kernel_size == (1, 1)
+    total = 0
+    for stage in net.stages:
+        trunk, tail = len(convolutions(stage.trunk)), len(convolutions(stage.tail))
+        strips = ceil(height / strip_rows) if 0 < strip_rows < height else 1
+        total, height = total + trunk + strips * tail, height * stage.scale
+    return total
 
 
 def _run_stage(stage: Stage, image: Tensor, strip_rows: int) -> Tensor:
@@ -83,6 +75,8 @@ def _run_tail(tail: nn.Module, features: Tensor, scale: int, strip_rows: int) ->
 
 
 def _strips(tail: nn.Module, features: Tensor, scale: int, strip_rows: int) -> Tensor:
+    from .networks.layout import tail_halo
+
     height, halo = features.shape[-2], tail_halo(tail)
     output = None
     for start in range(0, height, strip_rows):
@@ -102,8 +96,11 @@ def _fix_gates(tail: nn.Module, features: Tensor) -> list[ImprovedSE]:
 
     Works through the tail's steps with the maps' sum and their borders, from which the next step's sums follow.
     """
-    steps = [layer for layer in tail.children() if isinstance(layer, Shuffle)]
-    gated = [step for step in steps if isinstance(step.after, ImprovedSE)]
+    import torch
+
+    from .networks.layout import gated_steps, tail_halo
+
+    gated = gated_steps(tail)
     if not gated:
         return []
     borders = _Borders(features, tail_halo(tail) + 1)

@@ -13,7 +13,7 @@ from slicer.i18n import tr as _
 
 from SuperResolutionLib.errors import SuperResolutionError
 
-TORCH_REQUIREMENT = ">=2.0"
+TORCH_REQUIREMENT = ">=2.4"
 
 
 class SetupError(SuperResolutionError):

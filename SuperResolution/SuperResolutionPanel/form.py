@@ -80,10 +80,11 @@ class Form:
     def showProgress(self, fraction: float, stage: str, secondsLeft: float | None) -> None:
         """Progress of the run: fraction 0 to 1, what is being done, seconds left if that is known."""
         self._ui.progressBar.value = round(100 * fraction)
+        stage = stage[:1].upper() + stage[1:]
         if secondsLeft is None:
             self.showStatus(stage)
         else:
-            self.showStatus(_("{stage}: {seconds} s left").format(stage=stage, seconds=round(secondsLeft)))
+            self.showStatus(_("{stage}, about {seconds} s left").format(stage=stage, seconds=round(secondsLeft)))
 
     def showStatus(self, text: str) -> None:
         self._ui.statusLabel.text = text
@@ -162,10 +163,10 @@ def _canUse(cards, channels: int) -> bool:
 
 
 def _misfit(cards, channels: int) -> int:
-    """0 for models made for such volumes, 1 for those that can be used, 2 for those that cannot."""
+    """0 for models made for such volumes, 1 for those only for comparison or other channels, 2 for unusable ones."""
     if not _canUse(cards, channels):
         return 2
-    return 0 if cards[0].channels == min(channels, 3) else 1
+    return 0 if cards[0].channels == min(channels, 3) and not cards[0].baseline else 1
 
 
 def _familyText(family: str, cards) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import types
-
 import numpy as np
 import pytest
 
 from SuperResolutionLib.errors import DataError
+from SuperResolutionLib.upscaler import UpscaleResult
 from SuperResolutionLib.volume import Volume
 
 slicer = pytest.importorskip("slicer", reason="the slicer-core wheel is not installed")
@@ -45,8 +44,9 @@ def resultFor(node, scale: int = 4, bicubic: bool = True):
     volume = mrml.volumeFromNode(node)
     array = volume.array.repeat(scale, axis=1).repeat(scale, axis=2)
     output = Volume(array, refined(volume.ijk_to_ras, scale))
-    provenance = {"model": "edsr-ise-general-x4-psnr", "scale": str(scale)}
-    return types.SimpleNamespace(sr=output, bicubic=output if bicubic else None, provenance=provenance)
+    provenance = {"Method": "super-resolution", "Model": "edsr-ise-general-x4-psnr"}
+    provenance |= {"Scale": str(scale), "Source": "1.2.3"}
+    return UpscaleResult(output, output if bicubic else None, provenance)
 
 
 def boundsOf(node) -> np.ndarray:
@@ -158,16 +158,14 @@ def test_sourceIsTakenFromTheSubjectHierarchy(ctNode, scene):
     hierarchy.SetItemUID(item, "DICOM", "1.2.3.4")
     hierarchy.SetItemAttribute(item, "DICOM.Modality", "CT")
     source = mrml.volumeFromNode(ctNode).source
-    assert source["SeriesInstanceUID"] == "1.2.3.4"
-    assert source["Modality"] == "CT"
-    assert source["nodeID"] == ctNode.GetID()
+    assert source == {"SeriesInstanceUID": "1.2.3.4", "Modality": "CT"}
 
 
 def test_provenanceIsOnTheNodes(ctNode):
     sr, bicubic = mrml.addResult(ctNode, resultFor(ctNode))
-    assert sr.GetAttribute("SuperResolution.model") == "edsr-ise-general-x4-psnr"
-    assert sr.GetAttribute("SuperResolution.method") == "super-resolution"
-    assert bicubic.GetAttribute("SuperResolution.method") == "bicubic"
+    assert sr.GetAttribute("SuperResolution.Model") == "edsr-ise-general-x4-psnr"
+    assert sr.GetAttribute("SuperResolution.Method") == "super-resolution"
+    assert mrml.provenanceOf(bicubic) == {"Method": "bicubic, Keys a = -0.5", "Scale": "4", "Source": "1.2.3"}
     assert mrml.provenanceOf(ctNode) == {}
 
 

@@ -24,6 +24,7 @@ def module():
 def scene(module):
     """The scene, empty before and after each test; errors inside slots and observers fail the test."""
     import slicer
+
     from Testing.panel_host.strict import failOnHiddenErrors
 
     with failOnHiddenErrors():
@@ -67,7 +68,9 @@ def addVolume(scene):
         shape = (2, 6, 8) if channels == 1 else (2, 6, 8, channels)
         voxels = np.random.default_rng(3).integers(0, 200, shape).astype(np.int16 if channels == 1 else np.uint8)
         className = "vtkMRMLScalarVolumeNode" if channels == 1 else "vtkMRMLVectorVolumeNode"
-        return slicer.util.addVolumeFromArray(voxels, ijkToRAS=np.diag((0.5, 0.7, 3, 1.0)), name=name, nodeClassName=className)
+        return slicer.util.addVolumeFromArray(
+            voxels, ijkToRAS=np.diag((0.5, 0.7, 3, 1.0)), name=name, nodeClassName=className
+        )
 
     return add
 

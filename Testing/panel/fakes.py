@@ -5,7 +5,9 @@ from __future__ import annotations
 import types
 
 import numpy as np
+
 from SuperResolutionLib.errors import Cancelled, ModelError
+from SuperResolutionLib.upscaler import UpscaleResult
 from SuperResolutionLib.volume import Volume
 
 
@@ -19,6 +21,7 @@ def card(family: str, scale: int, channels: int = 1):
         title=f"{family} times {scale}",
         description="Made for tests.",
         license="Apache-2.0",
+        baseline=False,
         weights_available=True,
     )
 
@@ -27,7 +30,12 @@ class FakeCatalog:
     """Two grey families, of which one has two scales, and a color one."""
 
     def __init__(self):
-        self.cards = [card("color-gan", 4, channels=3), card("grey-fast", 4), card("grey-good", 2), card("grey-good", 8)]
+        self.cards = [
+            card("color-gan", 4, channels=3),
+            card("grey-fast", 4),
+            card("grey-good", 2),
+            card("grey-good", 8),
+        ]
 
     def families(self):
         names = sorted({each.family for each in self.cards})
@@ -56,7 +64,7 @@ class FakeEngine:
             if cancelled is not None and cancelled():
                 raise Cancelled("The run was cancelled.")
             if progress is not None:
-                progress(step / self.steps, "Upscaling", float(self.steps - step))
+                progress(step / self.steps, f"slice {step + 1} of {self.steps}", float(self.steps - step))
         if self.error is not None:
             raise self.error
         finer = np.diag((1 / model.scale, 1 / model.scale, 1.0, 1.0))
@@ -64,4 +72,4 @@ class FakeEngine:
         array = volume.array.repeat(model.scale, axis=1).repeat(model.scale, axis=2)
         output = Volume(array, volume.ijk_to_ras @ finer)
         bicubic = output if options.bicubic else None
-        return types.SimpleNamespace(sr=output, bicubic=bicubic, provenance={"model": model.id}, report={})
+        return UpscaleResult(output, bicubic, {"Model": model.id})

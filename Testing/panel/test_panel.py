@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+
 from SuperResolutionLib.errors import ModelError
 
 
@@ -59,6 +60,13 @@ def test_modelsForTheKindOfVolumeComeFirst(openPanel, addVolume):
     assert ui.modelFamilyComboBox.currentData == "color-gan"
 
 
+def test_everySelectorOffersScalarAndColorVolumes(openPanel, addVolume):
+    ui = openPanel().ui
+    volumes = {addVolume(), addVolume("fundus", channels=3)}
+    for selector in (ui.inputVolumeSelector, ui.srVolumeSelector, ui.bicubicVolumeSelector):
+        assert set(selector.nodes()) == volumes, selector.name
+
+
 def test_modelFollowsTheVolumeUntilOneIsChosen(openPanel, addVolume):
     widget = openPanel()
     head, fundus = addVolume(), addVolume("fundus", channels=3)
@@ -70,6 +78,16 @@ def test_modelFollowsTheVolumeUntilOneIsChosen(openPanel, addVolume):
     widget.ui.modelFamilyComboBox.currentIndex = 1
     widget.ui.inputVolumeSelector.setCurrentNode(fundus)
     assert widget._parameterNode.modelFamily == "grey-good"
+
+
+def test_modelsForComparisonComeLast(openPanel, module, engine):
+    from Testing.panel.fakes import FakeCatalog, card
+
+    catalog = FakeCatalog()
+    catalog.cards.append(card("a-old-one", 4))
+    catalog.cards[-1].baseline = True
+    ui = openPanel(module.SuperResolutionLogic(catalog, engine)).ui
+    assert items(ui.modelFamilyComboBox) == ["grey-fast", "grey-good", "a-old-one", "color-gan (color)"]
 
 
 def test_colorModelIsRefusedForScalarVolume(openPanel, addVolume):
@@ -139,7 +157,7 @@ def test_upscaleCreatesBothVolumes(openPanel, addVolume):
     assert widget.ui.srVolumeSelector.currentNode() is sr
     expected = slicer.util.arrayFromVolume(node).repeat(4, axis=1).repeat(4, axis=2)
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(sr), expected)
-    assert sr.GetAttribute("SuperResolution.model") == "grey-fast-x4"
+    assert sr.GetAttribute("SuperResolution.Model") == "grey-fast-x4"
     assert "Created CT head SR x4, CT head bicubic x4" in widget.ui.statusLabel.text
     assert widget.ui.applyButton.text == "Upscale" and widget.ui.applyButton.enabled
 
@@ -171,14 +189,16 @@ def test_progressIsShownWhileRunning(openPanel, addVolume, engine):
 
     def look(step):
         ui = widget.ui
-        seen.append((ui.applyButton.text, ui.progressBar.value, ui.inputsCollapsibleButton.enabled, ui.statusLabel.text))
+        seen.append(
+            (ui.applyButton.text, ui.progressBar.value, ui.inputsCollapsibleButton.enabled, ui.statusLabel.text)
+        )
 
     engine.onStep = look
     widget.ui.applyButton.click()
     assert [text for text, _value, _enabled, _status in seen] == ["Cancel"] * 4
     assert [value for _text, value, _enabled, _status in seen] == [0, 0, 25, 50]
     assert not any(enabled for _text, _value, enabled, _status in seen)
-    assert seen[2][3] == "Upscaling: 3 s left"
+    assert seen[2][3] == "Slice 2 of 4, about 3 s left"
     assert widget.ui.inputsCollapsibleButton.enabled
 
 
@@ -243,6 +263,8 @@ def test_closingTheSceneCancelsTheRun(openPanel, addVolume, engine, scene, error
     assert volumeNames() == []
     assert errorsShown == []
     assert not widget.ui.applyButton.enabled
+    scene.Clear(0)
+    assert widget.ui.statusLabel.text == ""
     addVolume("next")
     widget.initializeParameterNode()
     engine.onStep = lambda step: None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Union
 
 import pytest
 
@@ -13,21 +13,15 @@ def wrapped(module, scene):
     import slicer
     from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
 
-    class Parameters:
-        volume: slicer.vtkMRMLScalarVolumeNode
-        text: str
-        flag: bool = True
-        count: Annotated[int, Choice([2, 4])] = 4
-        share: Annotated[float, WithinRange(0, 1)] = 0.5
-
-    # The annotations are evaluated here, where their names are known.
-    Parameters.__annotations__ = {
-        "volume": slicer.vtkMRMLScalarVolumeNode,
+    annotations = {
+        "volume": Union[slicer.vtkMRMLScalarVolumeNode, slicer.vtkMRMLVectorVolumeNode, None],  # noqa: UP007
         "text": str,
         "flag": bool,
         "count": Annotated[int, Choice([2, 4])],
         "share": Annotated[float, WithinRange(0, 1)],
     }
+    defaults = {"flag": True, "count": 4, "share": 0.5}
+    Parameters = type("Parameters", (), {"__annotations__": annotations, **defaults})
     return parameterNodeWrapper(Parameters)(scene.AddNewNodeByClass("vtkMRMLScriptedModuleNode"))
 
 
@@ -59,6 +53,7 @@ def test_unknownParameterRaises(wrapped):
 
 def test_errorInASlotFailsTheTest(module):
     import qt
+
     from Testing.panel_host.strict import failOnHiddenErrors
 
     def fail():

@@ -1,7 +1,8 @@
-"""``slicer.parameterNodeWrapper`` for plain types: node, str, bool, int, float, with Choice and WithinRange.
+"""``slicer.parameterNodeWrapper`` for plain types: nodes, str, bool, int, float, with Choice and WithinRange.
 
-Values are stored in a real vtkMRMLScriptedModuleNode under the same names as in Slicer, so that they follow a saved
-scene. A widget is connected through its dynamic property ``SlicerParameterName``.
+Values are stored in a real vtkMRMLScriptedModuleNode, so that they follow a saved scene. A widget is connected through
+its dynamic property ``SlicerParameterName``. As in Slicer, a node selector then offers the classes of the annotation,
+whatever the form says, and several classes must be written as ``typing.Union[A, B, None]``.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ class _Parameter:
         isAnnotated = typing.get_origin(annotation) is typing.Annotated
         self.type = typing.get_args(annotation)[0] if isAnnotated else annotation
         self.validators = typing.get_args(annotation)[1:] if isAnnotated else ()
-        self.isNode = isinstance(self.type, type) and issubclass(self.type, slicer.vtkMRMLNode)
+        self.nodeTypes = _nodeTypes(self.type)
+        self.isNode = bool(self.nodeTypes)
         if not self.isNode and self.type not in self.EMPTY:
             raise TypeError(f"The host knows no parameters of type {annotation}.")
         self.default = default if default is not None or self.isNode else self.EMPTY[self.type]
@@ -66,8 +68,8 @@ class _Parameter:
 
     def write(self, node, value):
         if self.isNode:
-            if value is not None and not isinstance(value, self.type):
-                raise TypeError(f"{self.name} takes a {self.type.__name__}, not a {type(value).__name__}.")
+            if value is not None and not isinstance(value, self.nodeTypes):
+                raise TypeError(f"{self.name} takes no {type(value).__name__}.")
             node.SetNodeReferenceID(self.name, value.GetID() if value is not None else None)
             return
         if not isinstance(value, self.type) or (self.type is not bool and isinstance(value, bool)):
@@ -79,6 +81,14 @@ class _Parameter:
     def writeDefault(self, node):
         if not self.isNode and not node.HasParameter(self.name):
             self.write(node, self.default)
+
+
+def _nodeTypes(annotation) -> tuple[type, ...]:
+    """The node classes of an annotation ``A`` or ``Union[A, B, None]``; empty if it is about something else."""
+    isUnion = typing.get_origin(annotation) is typing.Union
+    choices = [each for each in typing.get_args(annotation) if each is not type(None)] if isUnion else [annotation]
+    areNodes = all(isinstance(each, type) and issubclass(each, slicer.vtkMRMLNode) for each in choices)
+    return tuple(choices) if areNodes else ()
 
 
 def parameterNodeWrapper(wrapped: type) -> type:
@@ -170,6 +180,7 @@ class _Connector:
     def _accessors(widget, parameter):
         """(signal, read, write) of a widget; the pairs of widget and type are those that Slicer knows."""
         if isinstance(widget, qMRMLNodeComboBox) and parameter.isNode:
+            widget.nodeTypes = [each.__name__ for each in parameter.nodeTypes]
             return widget.currentNodeChanged, widget.currentNode, widget.setCurrentNode
         pairs = (
             (qt.QCheckBox, bool, "toggled", "checked"),

@@ -82,12 +82,7 @@ class ModulePanel(qMRMLWidget):
         self.isEntered = False
         self.setLayout(qt.QVBoxLayout())
         self.setMRMLScene(slicer.mrmlScene)
-        self.makeWidget = None
-
-    def reload(self):
-        """Make the panel anew from the module's current code."""
-        module = sys.modules[self.makeWidget.moduleName]
-        self.makeWidget(module)
+        self.reload = None  # function that makes the module's widget anew, as ``slicer.util.reloadScriptedModule`` asks
 
 
 def install() -> None:
@@ -133,18 +128,18 @@ def openModule(module, **injected):
     Args:
         injected: further arguments of the widget class.
     """
+    name = module.__name__
     panel = ModulePanel()
 
-    def makeWidget(currentModule):
-        widget = getattr(currentModule, f"{module.__name__}Widget")(panel, **injected)
-        setattr(slicer.modules, f"{module.__name__}Widget", widget)
+    def makeWidget():
+        widget = getattr(sys.modules[name], f"{name}Widget")(panel, **injected)
+        setattr(slicer.modules, f"{name}Widget", widget)
         widget.setup()
         return widget
 
-    makeWidget.moduleName = module.__name__
-    panel.makeWidget = makeWidget
-    getattr(slicer.modules, module.__name__.lower()).widgetRepresentation = lambda: panel
-    widget = makeWidget(module)
+    panel.reload = makeWidget
+    getattr(slicer.modules, name.lower()).widgetRepresentation = lambda: panel
+    widget = makeWidget()
     panel.isEntered = True
     widget.enter()
     return widget

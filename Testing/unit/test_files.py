@@ -20,6 +20,7 @@ from PIL import Image
 from SuperResolutionLib import itk
 from SuperResolutionLib.errors import DataError, ResourceError, UsageError
 from SuperResolutionLib.files import check_output, disk_free, read_volume, sidecar_path, write_volume
+from SuperResolutionLib.output import write_text
 from SuperResolutionLib.volume import Volume
 
 MODULE = Path(__file__).resolve().parents[2] / "SuperResolution"
@@ -551,6 +552,19 @@ def test_full_disk_is_noticed_in_every_format(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_text_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = write_text(tmp_path / "report.json", '{"größe": 1}')
+    assert path.read_text(encoding="utf-8") == '{"größe": 1}'
+    with pytest.raises(DataError, match="exists already"):
+        write_text(path, "other")
+    write_text(path, "other", overwrite=True)
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+    with pytest.raises(DataError, match="cannot be written: input/output error"):
+        write_text(path, "third", overwrite=True)
+    assert path.read_text() == "other"
+    assert os.listdir(tmp_path) == [path.name]
+
+
 def test_full_disk_is_told_as_such(tmp_path, monkeypatch):
     monkeypatch.setattr("SuperResolutionLib.output.disk_free", lambda path: 10)
     monkeypatch.setattr(itk, "write_image", lambda *_: (_ for _ in ()).throw(RuntimeError("write failed")))
@@ -592,7 +606,8 @@ def test_a_good_output_passes_and_nothing_is_left(tmp_path):
         ("a.tif", {"volume_is_single_slice": True, "dtype": "float64"}, r"TIFF cannot hold float64.*\.mha\.$"),
         ("a.nrrd", {"dtype": "float16"}, "convert it to 32-bit float"),
         ("a.nrrd", {"channels": 4}, "4 values"),
-        ("a" * 250 + ".nrrd", {}, "cannot be written.*name too long"),
+        ("a" * 260 + ".nrrd", {}, "cannot be written.*name too long"),
+        ("a" * 250 + ".png", {}, "cannot be written.*name too long"),
     ],
 )
 def test_outputs_that_cannot_be(tmp_path, name, keywords, message):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from SuperResolutionLib import tiling
 from SuperResolutionLib.errors import Cancelled
 from SuperResolutionLib.networks import create

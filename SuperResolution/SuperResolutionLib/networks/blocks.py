@@ -85,7 +85,9 @@ class ImprovedSE(nn.Module):
         return 2.0 * (0.8 * torch.sigmoid(learned) + 0.2 * torch.sigmoid(mean.to(weight)))
 
     def forward(self, x: Tensor) -> Tensor:
-        gate = self.fixed if self.fixed is not None else self.gate(x.mean(dim=(2, 3), keepdim=True, dtype=torch.float32))
+        gate = (
+            self.fixed if self.fixed is not None else self.gate(x.mean(dim=(2, 3), keepdim=True, dtype=torch.float32))
+        )
         return x * gate.to(x.dtype)
 
 

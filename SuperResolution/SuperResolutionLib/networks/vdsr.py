@@ -15,7 +15,5 @@ def vdsr(
 ) -> Generator:
     """Build VDSR for any integer scale of 2 or more."""
     inner = [module for _ in range(layers - 2) for module in (conv(features, features), nn.ReLU())]
-    tail = nn.Sequential(
-        BicubicUpsample(scale), conv(channels, features), nn.ReLU(), *inner, conv(features, channels)
-    )
+    tail = nn.Sequential(BicubicUpsample(scale), conv(channels, features), nn.ReLU(), *inner, conv(features, channels))
     return Generator([Stage(nn.Identity(), tail, scale, bicubic_skip)], channels)

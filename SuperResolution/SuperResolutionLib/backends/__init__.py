@@ -1,0 +1,1 @@
+"""How a network is executed; each backend offers ``load(card, device)`` with the same methods."""

@@ -1,0 +1,215 @@
+"""Which models exist, where their weights are, and whether they are intact."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from .errors import ModelError
+
+BUNDLED = Path(__file__).parent / "models"
+CARD = "card.json"
+WEIGHTS = "weights.safetensors"
+
+_ID = re.compile(r"^(?P<stem>[a-z0-9]+(?:-[a-z0-9]+)*)-x(?P<scale>[0-9]+)-(?P<kind>psnr|gan)$")
+_REQUIRED = ("id", "title", "architecture", "config", "domain", "intensity", "spacing_mm", "license", "sha256")
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What is known of one model: one architecture with its weights at one scale.
+
+    Attributes:
+        id: ``<architecture>-<domain>-x<scale>-<psnr|gan>``.
+        family: the id without its scale.
+        title, description: for a person.
+        architecture, config: what ``networks.create`` takes.
+        scale: enlargement per in-plane axis. channels: 1 (grey) or 3 (colour).
+        domain: what images it was trained on.
+        intensity: see ``intensity.choose_map``.
+        spacing_range: smallest and largest in-plane spacing of the inputs seen in training, millimetres, or None where
+            the training images carry no spacing.
+        license: SPDX identifier of the weights.
+        measured: results of ``training evaluate`` on the file that ships, a list of entries, one a test set.
+        baseline: shown for comparison, not recommended.
+        weights: path of the safetensors file. sha256: what it must hash to.
+        card: the whole card as it was read.
+    """
+
+    id: str
+    family: str
+    title: str
+    description: str
+    architecture: str
+    config: dict
+    scale: int
+    channels: int
+    domain: str
+    intensity: dict
+    spacing_range: tuple[float, float] | None
+    license: str
+    measured: list
+    baseline: bool
+    weights: Path
+    sha256: str
+    card: dict = field(repr=False, compare=False)
+
+    @property
+    def weights_available(self) -> bool:
+        """Whether the weights' file is there; ``verify`` says whether it is intact."""
+        return self.weights.is_file()
+
+    def verify(self) -> None:
+        """Check the weights' file against the card.
+
+        Raises:
+            ModelError: if it is missing or its SHA-256 differs.
+        """
+        if not self.weights_available:
+            raise ModelError(f"The weights of {self.id} are missing: {self.weights} does not exist; install it again.")
+        if file_sha256(self.weights) != self.sha256:
+            raise ModelError(f"The weights of {self.id} are damaged: {self.weights} does not match its card's SHA-256.")
+
+
+def split_id(model_id: str) -> tuple[str, int]:
+    """Family and scale of a model id.
+
+    Raises:
+        ModelError: if it does not read ``<architecture>-<domain>-x<scale>-<psnr|gan>``.
+    """
+    match = _ID.match(model_id)
+    if not match:
+        raise ModelError(f"'{model_id}' is no model id; ids read <architecture>-<domain>-x<scale>-<psnr|gan>.")
+    return f"{match['stem']}-{match['kind']}", int(match["scale"])
+
+
+def load_card(folder: Path) -> ModelCard:
+    """Read ``card.json`` of a model folder; the weights' file is not opened.
+
+    Raises:
+        ModelError: if the card cannot be read, lacks a field, or contradicts its own id.
+    """
+    try:
+        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        missing = [name for name in _REQUIRED if name not in card]
+        if missing:
+            raise ModelError(f"The model card {folder / CARD} lacks {', '.join(missing)}.")
+        family, scale = split_id(card["id"])
+        config, spacing = dict(card["config"]), card["spacing_mm"]
+        if config.get("scale") != scale or config.get("channels") not in (1, 3):
+            raise ModelError(f"The model card {folder / CARD} contradicts its id: config must give scale and channels.")
+        return ModelCard(
+            id=card["id"],
+            family=family,
+            title=card["title"],
+            description=card.get("description", ""),
+            architecture=card["architecture"],
+            config=config,
+            scale=scale,
+            channels=config["channels"],
+            domain=card["domain"],
+            intensity=dict(card["intensity"]),
+            spacing_range=(float(spacing[0]), float(spacing[1])) if spacing else None,
+            license=card["license"],
+            measured=list(card.get("measured", [])),
+            baseline=bool(card.get("baseline", False)),
+            weights=folder / WEIGHTS,
+            sha256=card["sha256"],
+            card=card,
+        )
+    except (OSError, ValueError, TypeError, AttributeError, LookupError) as error:
+        raise ModelError(f"The model card {folder / CARD} cannot be read: {error}.") from error
+
+
+class ModelCatalog:
+    """The models of some folders, each model a subfolder; of two with one id the earlier folder's counts.
+
+    Attributes:
+        cards: all usable models, sorted by id.
+        problems: one sentence for every model folder that was left out.
+    """
+
+    def __init__(self, folders: Iterable[Path]):
+        self.problems: list[str] = []
+        found: dict[str, ModelCard] = {}
+        for folder in (path.parent for root in folders for path in sorted(Path(root).glob(f"*/{CARD}"))):
+            try:
+                card = load_card(folder)
+            except ModelError as error:
+                self.problems.append(str(error))
+                continue
+            if card.id in found:
+                self.problems.append(f"{folder} is left out: {card.id} is already in {found[card.id].weights.parent}.")
+            found.setdefault(card.id, card)
+        self.cards = [found[key] for key in sorted(found)]
+
+    @classmethod
+    def default(cls) -> ModelCatalog:
+        """Bundled models, then the folders in ``SUPERRESOLUTION_MODELS``, then the user's own folder."""
+        named = [Path(part) for part in os.environ.get("SUPERRESOLUTION_MODELS", "").split(os.pathsep) if part]
+        return cls([BUNDLED, *named, user_folder()])
+
+    def families(self) -> dict[str, list[ModelCard]]:
+        """Family to its models, sorted by scale."""
+        families: dict[str, list[ModelCard]] = {}
+        for card in sorted(self.cards, key=lambda card: (card.family, card.scale)):
+            families.setdefault(card.family, []).append(card)
+        return families
+
+    def find(self, model: str, scale: int | None = None) -> ModelCard:
+        """The model of an id or a family; ``scale`` chooses within a family.
+
+        Raises:
+            ModelError: if it does not exist, or not at that scale, or the family leaves a choice; says what exists.
+        """
+        families = self.families()
+        by_id = {card.id: card for card in self.cards}
+        if model in by_id:
+            card = by_id[model]
+            if scale in (None, card.scale):
+                return card
+            raise ModelError(f"{model} enlarges x{card.scale}, not x{scale}; {_scales(card.family, families)}.")
+        if model not in families:
+            known = ", ".join(families) or "none: no model is installed"
+            raise ModelError(f"There is no model '{model}'; the families are {known}.")
+        members = {card.scale: card for card in families[model]}
+        if scale is None and len(members) == 1:
+            return next(iter(members.values()))
+        if scale not in members:
+            wish = "Choose a scale" if scale is None else f"There is no x{scale}"
+            raise ModelError(f"{wish}: {_scales(model, families)}.")
+        return members[scale]
+
+
+def _scales(family: str, families: dict[str, list[ModelCard]]) -> str:
+    scales = ", ".join(f"x{card.scale}" for card in families[family])
+    return f"the family {family} has {scales}"
+
+
+def user_folder() -> Path:
+    """Where a user's own models are kept; it need not exist."""
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData/Local"))
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library/Application Support"
+    else:
+        base = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share")
+    return base / "SuperResolution" / "models"
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file as 64 hexadecimal digits; remembered until the file changes."""
+    status = os.stat(path)
+    return _sha256(str(path), status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=64)
+def _sha256(path: str, modified: int, size: int) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -1,0 +1,313 @@
+"""The terminal door: superres upscale | compare | models | demo."""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from . import __version__
+from .catalog import ModelCard, ModelCatalog
+from .cli_output import all_or_none, check_places, check_sizes, print_table, to_json
+from .compare import compare
+from .errors import SuperResolutionError, UsageError
+from .files import read_volume, write_volume
+from .geometry import Region
+from .plan import plan
+from .upscaler import Options, upscale
+
+#: What a program sees of an error; 1 is an error that nobody foresaw.
+EXIT_STATUS = {"usage": 2, "data": 3, "model": 4, "resources": 5, "device": 6, "cancelled": 130}
+
+app = typer.Typer(
+    help="Super-resolution of medical images with trained networks. For research use only.",
+    epilog="Exit status: 0 done, 2 usage, 3 bad input or output, 4 model, 5 memory or disk would not suffice, "
+    "6 device not available, 130 cancelled.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+ModelOption = Annotated[
+    str, typer.Option("--model", metavar="ID-or-FAMILY", help="Which model; 'superres models' lists them.")
+]
+ScaleOption = Annotated[
+    int | None, typer.Option("--scale", metavar="S", help="Enlargement, where the family has several.")
+]
+DeviceOption = Annotated[str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")]
+SeriesOption = Annotated[
+    str | None, typer.Option("--series", metavar="UID", help="SeriesInstanceUID, where a DICOM folder holds several.")
+]
+AxisOption = Annotated[
+    str | None, typer.Option("--axis", metavar="i|j|k", help="What the slices are stacked along, if not as found.")
+]
+NoConsistencyOption = Annotated[
+    bool, typer.Option("--no-consistency", help="Leave the network's result as it is, not made consistent.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+class Interrupted(BaseException):
+    """Ctrl-C or a request to end; not KeyboardInterrupt, of which typer's versions make different things."""
+
+
+def main() -> None:
+    """Run the program and exit with the agreed status; one sentence on stderr says what went wrong."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    if not debug:
+        warnings.simplefilter("ignore")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    try:
+        sys.exit(app(arguments, prog_name="superres", standalone_mode=False) or 0)
+    except (Exception, Interrupted) as error:
+        if debug:
+            traceback.print_exc()
+        status, sentence = explain(error)
+        print(f"superres: {' '.join(sentence.splitlines())}", file=sys.stderr)
+        sys.exit(status)
+
+
+def _interrupt(*_) -> None:
+    raise Interrupted
+
+
+def explain(error: BaseException) -> tuple[int, str]:
+    """Exit status and sentence of an error."""
+    if isinstance(error, SuperResolutionError):
+        return EXIT_STATUS[error.code], str(error)
+    if isinstance(error, Interrupted):
+        return EXIT_STATUS["cancelled"], "The run was cancelled; nothing was written."
+    if isinstance(error, MemoryError):
+        return EXIT_STATUS["resources"], "Memory ran out; upscale a part of the image with --region."
+    if isinstance(error, ModuleNotFoundError):
+        return 1, f"The Python package {error.name} is not installed; install it and run this again."
+    if hasattr(error, "format_message"):  # typer's, whose classes have different homes in its versions
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "superres"
+        return EXIT_STATUS["usage"], f"{error.format_message().strip().rstrip('.')}; see '{command} --help'."
+    return 1, f"Unexpected {type(error).__name__}: {error}; run it again with --debug and report what it shows."
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"superres {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; fits anywhere.")] = False,
+) -> None:
+    """Options of the program itself; both have been dealt with when this runs."""
+
+
+@app.command()
+def models(as_json: JsonOption = False) -> None:
+    """List the models that are installed."""
+    catalog = ModelCatalog.default()
+    if as_json:
+        print(to_json({"models": [_summary(card) for card in catalog.cards], "problems": catalog.problems}))
+        return
+    for problem in catalog.problems:
+        print(f"superres: {problem}", file=sys.stderr)
+    if not catalog.cards:
+        print("No model is installed; SUPERRESOLUTION_MODELS names folders with models.")
+        return
+    rows = [
+        (card.id, f"x{card.scale}", str(card.channels), card.domain, "yes" if card.weights_available else "missing")
+        for card in catalog.cards
+    ]
+    print_table(("id", "scale", "channels", "domain", "weights"), *rows)
+    print(f"A family is an id without its scale: --model {catalog.cards[0].family} --scale {catalog.cards[0].scale}")
+
+
+def _summary(card: ModelCard) -> dict:
+    return {
+        "id": card.id,
+        "family": card.family,
+        "scale": card.scale,
+        "channels": card.channels,
+        "domain": card.domain,
+        "weights_available": card.weights_available,
+        "title": card.title,
+        "description": card.description,
+        "license": card.license,
+        "baseline": card.baseline,
+        "measured": card.measured,
+    }
+
+
+@app.command(name="upscale")
+def upscale_command(
+    input_path: Annotated[Path, typer.Argument(metavar="INPUT", help="Image file, DICOM file or DICOM folder.")],
+    output_path: Annotated[
+        Path, typer.Argument(metavar="OUTPUT", help="NIfTI, NRRD or MHA file; PNG or TIFF for a single slice.")
+    ],
+    model: ModelOption,
+    scale: ScaleOption = None,
+    device: DeviceOption = "auto",
+    bicubic: Annotated[
+        Path | None, typer.Option("--bicubic", metavar="PATH", help="Also write the bicubic enlargement here.")
+    ] = None,
+    no_consistency: NoConsistencyOption = False,
+    report: Annotated[
+        Path | None, typer.Option("--report", metavar="PATH.json", help="Also write the report here.")
+    ] = None,
+    region: Annotated[
+        str | None, typer.Option("--region", metavar="i0:i1,j0:j1,k0:k1", help="Only these voxels, i1, j1, k1 excluded.")
+    ] = None,
+    axis: AxisOption = None,
+    series: SeriesOption = None,
+    tile: Annotated[
+        int, typer.Option("--tile", metavar="N", min=0, help="Rows of input pixels in a strip; 0 chooses.")
+    ] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Enlarge an image."""
+    options = Options(not no_consistency, bicubic is not None, parse_device(device), parse_region(region), axis, tile)
+    images = [path for path in (output_path, bicubic) if path is not None]
+    check_places(images, report, input_path, overwrite)
+    card = find_model(model, scale)
+    volume = read_volume(input_path, series)
+    check_sizes(images, plan(volume, card, options.region, options.axis), overwrite)
+    with progress_bar(not as_json) as advance:
+        result = upscale(volume, card, options, advance)
+    with all_or_none([*images, *([report] if report else [])], overwrite) as place:
+        write_volume(result.sr, place(output_path), result.provenance)
+        if bicubic is not None:
+            write_volume(result.bicubic, place(bicubic), result.bicubic_provenance)
+        if report is not None:
+            place(report).write_text(to_json(result.report) + "\n", encoding="utf-8")
+    if as_json:
+        print(to_json(result.report))
+    else:
+        _print_report(result.report, images)
+
+
+def find_model(model: str, scale: int | None) -> ModelCard:
+    """The model of an id or a family, with its weights intact.
+
+    Raises:
+        ModelError: if there is none.
+    """
+    card = ModelCatalog.default().find(model, scale)
+    card.verify()
+    return card
+
+
+def parse_device(text: str) -> str:
+    """The device's name as it is; whether it is there only torch can say.
+
+    Raises:
+        UsageError: if it is no name of a device.
+    """
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text, re.ASCII):
+        raise UsageError(f"--device reads auto, cpu, cuda or cuda:N, not '{text}'.")
+    return text
+
+
+def parse_region(text: str | None) -> Region | None:
+    """``i0:i1,j0:j1,k0:k1`` to half-open voxel ranges.
+
+    Raises:
+        UsageError: if it does not read so.
+    """
+    if text is None:
+        return None
+    try:
+        ranges = tuple(tuple(int(number) for number in part.split(":")) for part in text.split(","))
+        if [len(part) for part in ranges] == [2, 2, 2]:
+            return ranges
+    except ValueError:
+        pass
+    raise UsageError(f"--region reads i0:i1,j0:j1,k0:k1 in voxels, for example 0:64,0:64,10:20, not '{text}'.")
+
+
+@contextmanager
+def progress_bar(shown: bool) -> Iterator:
+    """A bar on stderr where that is a terminal; yields the engine's progress callback."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+    console = Console(stderr=True)
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not (shown and console.is_terminal)
+    ) as bar:
+        task = bar.add_task("starting", total=1.0)
+        yield lambda fraction, stage, left: bar.update(task, completed=fraction, description=stage)
+
+
+def _print_report(report: dict, images: list[Path]) -> None:
+    size, spacing = (" x ".join(f"{n:g}" for n in report["output"][key]) for key in ("size", "spacing_mm"))
+    fidelity = report["consistency"]
+    print(f"{report['model']} on {report['device']}, {report['seconds']:.1f} s: {size} voxels of {spacing} mm")
+    print(
+        f"shrunk again it differs from the input by at most {fidelity['max']:.3g} of its units, by more than one unit "
+        f"in {100 * fidelity['share_above_one_unit']:.3g} % of the voxels"
+    )
+    for text in [*report["notices"], f"{report['provenance']['Notice']}."]:
+        print(text)
+    for path in images:
+        print(path)
+
+
+@app.command(name="compare", short_help="Score a model beside other methods, with PSNR and SSIM.")
+def compare_command(
+    reference: Annotated[
+        Path, typer.Argument(metavar="HR", help="High-resolution image file, DICOM file or DICOM folder.")
+    ],
+    model: ModelOption,
+    scale: ScaleOption = None,
+    device: DeviceOption = "auto",
+    no_consistency: NoConsistencyOption = False,
+    axis: AxisOption = None,
+    series: SeriesOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Degrade an image, enlarge it again, and print PSNR and SSIM beside other methods."""
+    options = Options(not no_consistency, device=parse_device(device), axis=axis)
+    card = find_model(model, scale)
+    volume = read_volume(reference, series)
+    with progress_bar(not as_json) as advance:
+        scores = compare(volume, card, options, advance)
+    if as_json:
+        print(to_json(scores))
+        return
+    print(f"{card.id}, mean over {scores['slices']} slice{'s' * (scores['slices'] != 1)}")
+    rows = [(name, f"{score['psnr']:.2f}", f"{score['ssim']:.4f}") for name, score in scores["methods"].items()]
+    print_table(("method", "PSNR (dB)", "SSIM"), *rows)
+
+
+@app.command(short_help="Upscale a real CT and a real MR slice, and draw a picture.")
+def demo(
+    folder: Annotated[
+        Path, typer.Option("--output", metavar="FOLDER", help="Folder for the results; earlier ones are replaced.")
+    ] = Path("demo"),
+    model: Annotated[
+        str, typer.Option("--model", metavar="ID-or-FAMILY", help="Which model, of 1 channel.")
+    ] = "edsr-ise-general-psnr",
+    device: DeviceOption = "auto",
+) -> None:
+    """Upscale a real CT slice and a real MR slice, which come with pydicom, and draw a side-by-side picture."""
+    from .cli_demo import run_demo
+
+    run_demo(folder, find_model(model, None), parse_device(device))
+
+
+if __name__ == "__main__":
+    main()

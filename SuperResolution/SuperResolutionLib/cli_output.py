@@ -1,0 +1,105 @@
+"""What the terminal door leaves behind: output files, all of them or none, and text on stdout."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from .errors import DataError, ResourceError, UsageError
+from .output import check_output, check_place, disk_free, sidecar_path
+from .plan import Job
+
+
+def check_places(images: list[Path], report: Path | None, source: Path, overwrite: bool) -> None:
+    """What can be said of the outputs before the input is read: their names and their folders.
+
+    Raises:
+        UsageError: if two of the files have one name.
+        DataError: if one could not be written.
+    """
+    written = [*images, *map(sidecar_path, images), *([report] if report else [])]
+    names = [path.resolve() for path in (source, *written)]
+    if len(set(names)) < len(names):
+        raise UsageError("The input and the outputs need different names; two of them are the same file.")
+    for path in images:
+        check_output(path, overwrite=overwrite)
+    if report is not None:
+        check_place(report, overwrite)
+
+
+def check_sizes(images: list[Path], job: Job, overwrite: bool) -> None:
+    """What can be said of the images once the input is known: whether their formats and the disk can hold them.
+
+    Raises:
+        DataError: if a format cannot.
+        ResourceError: if the disk cannot.
+    """
+    size = [n * s for n, s in zip(job.source.size, job.scale_per_axis)]
+    for path in images:
+        check_output(path, 1 in size, overwrite, job.dtype, job.planes.shape[1])
+    disks = [os.stat(path.parent).st_dev for path in images]
+    for path, disk in zip(images, disks):
+        needed, free = Counter(disks)[disk] * job.output_bytes, disk_free(path)
+        if needed > free:
+            raise ResourceError(
+                f"The output of {' x '.join(map(str, size))} voxels may need {_bytes(needed)} and the disk of {path} "
+                f"has {_bytes(free)} free; upscale a part of the image with --region or choose another disk."
+            )
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+@contextmanager
+def all_or_none(paths: list[Path], overwrite: bool) -> Iterator[Callable[[Path], Path]]:
+    """Let several files appear together once all are complete; after an error there are none, and old ones stay.
+
+    Yields a function from the place of a file to the name that it is to be written under: the same one in a hidden
+    folder beside its place, which may also hold the file's sidecar.
+
+    Raises:
+        DataError: if a file cannot be written, or appeared meanwhile and may not be replaced.
+    """
+    try:
+        with ExitStack() as stack:
+            hidden = {}
+            for folder in {path.parent for path in paths}:
+                temporary = TemporaryDirectory(prefix=".superresolution-", dir=folder, ignore_cleanup_errors=True)
+                hidden[folder] = Path(stack.enter_context(temporary))
+            yield lambda path: hidden[path.parent] / path.name
+            for path in paths:
+                check_place(path, overwrite)
+            for folder, temporary in hidden.items():
+                for file in temporary.iterdir():
+                    os.replace(file, folder / file.name)
+    except OSError as error:
+        names = ", ".join(map(str, paths))
+        reason = (error.strerror or "the system refused it").lower()
+        raise DataError(f"{names} cannot be written: {reason}; choose another place.") from error
+
+
+def to_json(data) -> str:
+    """JSON text; a figure that is not finite (the PSNR of equal images) becomes null, which every program reads."""
+    return json.dumps(_finite(data), indent=2, allow_nan=False)
+
+
+def _finite(data):
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
+
+
+def print_table(*rows: tuple[str, ...]) -> None:
+    """Columns as wide as their widest cell, never cut: people copy names from them."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())

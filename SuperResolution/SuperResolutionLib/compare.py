@@ -1,0 +1,110 @@
+"""Against a reference: degrade a high-resolution volume, enlarge it again in several ways, and score each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from .catalog import ModelCard
+from .errors import DataError
+from .intensity import round_to
+from .metrics import data_range, volume_scores
+from .plan import Job, plan, slice_planes
+from .upscaler import Options, Progress, upscale
+from .volume import Volume
+
+#: The ways of enlarging, in the order in which they are reported.
+METHODS = ("nearest", "bicubic", "bicubic consistent", "model")
+
+
+def compare(
+    reference: Volume,
+    card: ModelCard,
+    options: Options | None = None,
+    progress: Progress | None = None,
+    cancelled=None,
+) -> dict:
+    """PSNR and SSIM of a model beside nearest neighbour, bicubic, and bicubic made consistent with the input.
+
+    The reference is cropped in plane to a multiple of the scale, shrunk with antialiased bicubic, rounded to its own
+    type, and enlarged again. ``options.consistent`` holds for the model; ``metrics.py`` defines the scores.
+
+    Returns:
+        JSON-ready: ``model``, ``scale``, ``slices``, ``data_range`` and ``methods`` (name -> psnr in dB, ssim).
+
+    Raises:
+        SuperResolutionError: as ``upscale``; DataError if the reference is too small to be degraded.
+    """
+    options = options or Options()
+    whole = plan(reference, card, options.region, options.axis)
+    low, planes = degrade(whole)
+    choices = replace(options, region=None, axis="ijk"[whole.axis], bicubic=True)
+    result = upscale(low, card, choices, progress, cancelled)
+    peak = data_range(reference.array, reference.source.get("Modality", ""))
+    small = slice_planes(low.array, whole.axis)
+    images = {
+        "nearest": small.repeat(card.scale, axis=2).repeat(card.scale, axis=3),
+        "bicubic": slice_planes(result.bicubic.array, whole.axis),
+        "bicubic consistent": consistent_bicubic(small, whole),
+        "model": slice_planes(result.sr.array, whole.axis),
+    }
+    scores = {name: volume_scores(_last(planes), _last(images[name]), peak) for name in METHODS}
+    return {
+        "model": card.id,
+        "scale": card.scale,
+        "consistent": options.consistent,
+        "slices": scores["model"].pop("slices"),
+        "data_range": peak,
+        "methods": {name: {"psnr": score["psnr"], "ssim": score["ssim"]} for name, score in scores.items()},
+    }
+
+
+def degrade(job: Job) -> tuple[Volume, np.ndarray]:
+    """The low-resolution volume of a job's input, and the part of the input that it stands for.
+
+    Returns:
+        The volume, and the cropped high-resolution planes (n, c, h, w).
+
+    Raises:
+        DataError: if a side is shorter than 4 times the scale.
+    """
+    scale = job.scale
+    height, width = (length - length % scale for length in (job.height, job.width))
+    if min(height, width) < 4 * scale:
+        raise DataError(
+            f"The slices are {job.width} x {job.height} voxels; comparing at x{scale} needs at least "
+            f"{4 * scale} x {4 * scale}."
+        )
+    planes = job.planes[:, :, :height, :width]
+    low = np.concatenate([_shrink(plane[None], job) for plane in planes])
+    coarser = tuple(1.0 / factor for factor in job.scale_per_axis)
+    return job.as_volume(low, job.source.name, coarser), planes
+
+
+def consistent_bicubic(low: np.ndarray, job: Job) -> np.ndarray:
+    """Bicubic enlargement corrected so that shrinking it gives ``low`` (n, c, h, w) back, in the stored type."""
+    import torch
+
+    from .resampling import bicubic_upsample, make_consistent
+
+    planes = []
+    for plane in low:
+        image = torch.from_numpy(job.intensity.to_network(plane))[None]
+        enlarged = make_consistent(bicubic_upsample(image, job.scale), image)[0].numpy()
+        planes.append(round_to(job.intensity.to_stored(enlarged), job.dtype))
+    return np.stack(planes)
+
+
+def _shrink(plane: np.ndarray, job: Job) -> np.ndarray:
+    import torch
+
+    from .resampling import bicubic_downsample
+
+    image = torch.from_numpy(job.intensity.to_network(plane))
+    return round_to(job.intensity.to_stored(bicubic_downsample(image, job.scale).numpy()), job.dtype)
+
+
+def _last(planes: np.ndarray) -> np.ndarray:
+    """(n, c, h, w) to (n, h, w) or (n, h, w, 3)."""
+    return planes[:, 0] if planes.shape[1] == 1 else np.moveaxis(planes, 1, -1)

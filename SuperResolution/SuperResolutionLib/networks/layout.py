@@ -1,0 +1,63 @@
+"""What can be read off a generator's layers: its convolutions, how far a tail reaches, how large its maps grow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import ceil
+
+from torch import nn
+
+from .blocks import BicubicUpsample, ImprovedSE, Shuffle
+
+#: Half-width of the bicubic kernel in input pixels.
+BICUBIC_REACH = 2
+
+
+def convolutions(module: nn.Module) -> list[nn.Conv2d]:
+    """All convolutions inside a module."""
+    return [layer for layer in module.modules() if isinstance(layer, nn.Conv2d)]
+
+
+def gated_steps(tail: nn.Module) -> list[Shuffle]:
+    """The enlargements of a tail that end in a gate over the whole map."""
+    steps = [layer for layer in tail.children() if isinstance(layer, Shuffle)]
+    return [step for step in steps if isinstance(step.after, ImprovedSE)]
+
+
+def tail_halo(tail: nn.Module) -> int:
+    """Rows of context that a strip of the tail's input needs on each side."""
+    halo = 0.0
+    for layer, scale in _walk(tail):
+        if isinstance(layer, nn.Conv2d):
+            halo += layer.dilation[0] * (layer.kernel_size[0] - 1) / 2 / scale
+        elif isinstance(layer, BicubicUpsample):
+            halo += BICUBIC_REACH / scale
+    return ceil(halo)
+
+
+def widest_map(tail: nn.Module) -> int:
+    """Values in the tail's largest map for one pixel of its input."""
+    return max((layer.out_channels * scale**2 for layer, scale in _walk(tail) if _full(layer)), default=1)
+
+
+def widest_features(trunk: nn.Module) -> int:
+    """Channels of the trunk's largest map; 1 for an empty trunk."""
+    return max((layer.out_channels for layer in convolutions(trunk)), default=1)
+
+
+def _full(layer: nn.Module) -> bool:
+    """Whether a layer is a convolution over a map, not one over the single means of a gate."""
+    return isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1)
+
+
+def _walk(tail: nn.Module) -> Iterator[tuple[nn.Module, int]]:
+    """The tail's layers in their order, each with the enlargement reached before it."""
+    scale = 1
+    for layer in tail.modules():
+        yield layer, scale
+        if isinstance(layer, nn.PixelShuffle):
+            scale *= layer.upscale_factor
+        elif isinstance(layer, nn.Upsample):
+            scale *= int(layer.scale_factor)
+        elif isinstance(layer, BicubicUpsample):
+            scale *= layer.scale

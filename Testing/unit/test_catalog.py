@@ -1,0 +1,136 @@
+"""Which models exist, and that only intact ones run."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from SuperResolutionLib import catalog as catalog_module
+from SuperResolutionLib.catalog import BUNDLED, ModelCatalog, load_card, split_id, user_folder
+from SuperResolutionLib.errors import ModelError
+from Testing.tiny_model import write_tiny_model
+
+SCHEMA = json.loads((BUNDLED / "schema.json").read_text())
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for scale in (2, 4):
+        write_tiny_model(tmp_path, scale=scale)
+    return tmp_path
+
+
+def test_bundled_cards_fit_the_schema_and_their_weights():
+    catalog = ModelCatalog([BUNDLED])
+    assert catalog.problems == []
+    assert {"edsr-ise-general-x4-psnr", "span-general-x4-psnr"} <= {card.id for card in catalog.cards}
+    for card in catalog.cards:
+        jsonschema.validate(card.card, SCHEMA)
+        card.verify()
+        assert card.weights.parent.name == card.id
+        assert card.measured, f"{card.id} ships without measured results"
+    assert sum(card.weights.stat().st_size for card in catalog.cards) < 32 * 2**20
+
+
+def test_the_tiny_model_fits_the_schema(folder):
+    for card in ModelCatalog([folder]).cards:
+        jsonschema.validate(card.card, SCHEMA)
+
+
+@pytest.mark.parametrize("change", [{"id": "No Id"}, {"config": {"scale": 4}}, {"sha256": "12"}, {"surprise": 1}])
+def test_the_schema_refuses(folder, change):
+    card = ModelCatalog([folder]).cards[0].card | change
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(card, SCHEMA)
+
+
+def test_ids_split_into_family_and_scale():
+    assert split_id("edsr-ise-fundus-x16-gan") == ("edsr-ise-fundus-gan", 16)
+    for wrong in ("edsr", "edsr-x4", "edsr-ise-x4-best", "x4-psnr", "EDSR-x4-psnr"):
+        with pytest.raises(ModelError, match="no model id"):
+            split_id(wrong)
+
+
+def test_find_by_id_and_by_family(folder):
+    catalog = ModelCatalog([folder])
+    family = catalog.cards[0].family
+    assert [card.scale for card in catalog.families()[family]] == [2, 4]
+    assert catalog.find(family, 4).scale == 4
+    assert catalog.find(catalog.cards[0].id).id == catalog.cards[0].id
+    assert catalog.find(catalog.cards[0].id, catalog.cards[0].scale).id == catalog.cards[0].id
+
+
+def test_what_cannot_be_found_says_what_can(folder):
+    catalog = ModelCatalog([folder])
+    card = catalog.cards[0]
+    with pytest.raises(ModelError, match=card.family):
+        catalog.find("nothing-such")
+    with pytest.raises(ModelError, match="x2, x4"):
+        catalog.find(card.family, 8)
+    with pytest.raises(ModelError, match="Choose a scale"):
+        catalog.find(card.family)
+    with pytest.raises(ModelError, match="x2, x4"):
+        catalog.find(card.id, 16)
+    with pytest.raises(ModelError, match="no model is installed"):
+        ModelCatalog([]).find("anything")
+
+
+def test_damaged_and_missing_weights_are_refused(folder):
+    card = ModelCatalog([folder]).cards[0]
+    card.verify()
+    damaged = bytearray(card.weights.read_bytes())
+    damaged[-1] ^= 1
+    card.weights.write_bytes(damaged)
+    with pytest.raises(ModelError, match="damaged"):
+        card.verify()
+    card.weights.unlink()
+    assert not card.weights_available
+    with pytest.raises(ModelError, match="missing"):
+        card.verify()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", '{"id": "a-b-x4-psnr"}', "not json"],
+)
+def test_a_broken_card_is_left_out_and_named(folder, text):
+    broken = folder / "broken"
+    broken.mkdir()
+    (broken / "card.json").write_text(text)
+    catalog = ModelCatalog([folder])
+    assert len(catalog.cards) == 2
+    assert len(catalog.problems) == 1 and "broken" in catalog.problems[0]
+
+
+def test_a_card_that_contradicts_its_id(folder):
+    path = ModelCatalog([folder]).cards[0].weights.parent
+    card = json.loads((path / "card.json").read_text())
+    card["config"]["scale"] = 3
+    (path / "card.json").write_text(json.dumps(card))
+    with pytest.raises(ModelError, match="contradicts"):
+        load_card(path)
+
+
+def test_folders_are_searched_in_order(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(catalog_module.sys, "platform", "linux")
+    first, second = tmp_path / "first", tmp_path / "second"
+    for root in (first, second, user_folder()):
+        write_tiny_model(root, scale=2)
+    write_tiny_model(second, scale=4)
+    write_tiny_model(user_folder(), scale=8)
+    monkeypatch.setenv("SUPERRESOLUTION_MODELS", f"{first}:{second}")
+    catalog = ModelCatalog.default()
+    places = {card.scale: card.weights for card in catalog.cards if BUNDLED not in card.weights.parents}
+    assert [first in places[2].parents, second in places[4].parents] == [True, True]
+    assert Path(tmp_path / "home") in places[8].parents
+    assert len(catalog.problems) == 2, "the two hidden models are named"
+
+
+def test_user_folders_of_other_systems(monkeypatch, tmp_path):
+    monkeypatch.setattr(catalog_module.sys, "platform", "win32")
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path))
+    assert user_folder() == tmp_path / "SuperResolution" / "models"
+    monkeypatch.setattr(catalog_module.sys, "platform", "darwin")
+    assert "Application Support" in str(user_folder())

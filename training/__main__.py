@@ -27,9 +27,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     prepare = commands.add_parser("prepare", help="pack the train splits of a data folder")
+    prepare.add_argument("config", type=Path, help="YAML configuration, which names the sets")
     prepare.add_argument("data", type=Path, help="folder with splits.json and one subfolder a set")
     prepare.add_argument("packed", type=Path, help="folder to write")
-    prepare.add_argument("--sets", nargs="+", required=True, help="names of the sets")
     prepare.set_defaults(run=_prepare)
 
     train = commands.add_parser("train", help="train, or resume training")
@@ -57,9 +57,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _prepare(options) -> None:
+    from .config import load_config
     from .prepare import prepare
 
-    print(json.dumps(prepare(options.data, options.packed, options.sets, {"mapping": "auto"})))
+    print(json.dumps(prepare(load_config(options.config), options.data, options.packed)))
 
 
 def _train(options) -> None:

@@ -13,6 +13,12 @@ from SuperResolutionLib.resampling import bicubic_downsample, bicubic_upsample
 #: A patch whose values span less than this share of the range is background.
 BACKGROUND_SPAN = 0.02
 
+#: Both images of a pair are multiplied by the same factor from this range.
+CONTRAST = (0.6, 1.2)
+
+#: What ``PatchSampler`` does to every pair, for the model card.
+AUGMENTATIONS = ("flips", "quarter turns", f"contrast x{CONTRAST[0]} to x{CONTRAST[1]}")
+
 
 class PackedSet:
     """One set of one split: 2D slices in the network's range, memory-mapped.
@@ -106,7 +112,7 @@ class PatchSampler:
 
     def _augment(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Flips, quarter turns, and a change of contrast of both by the same factor."""
-        turns, flip, gain = self.random.integers(4), self.random.integers(2), self.random.uniform(0.6, 1.2)
+        turns, flip, gain = self.random.integers(4), self.random.integers(2), self.random.uniform(*CONTRAST)
         pair = []
         for image in (low, high):
             image = np.rot90(image, turns)

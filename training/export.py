@@ -1,4 +1,4 @@
-"""A trained checkpoint to a model folder: fp16 safetensors and a card, measured on the file that ships."""
+"""A trained checkpoint to a model folder: safetensors and a card, whose results ``evaluate`` fills in."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import torch
 from safetensors.torch import save_file
 
 from SuperResolutionLib.catalog import CARD, WEIGHTS, file_sha256, split_id, user_folder
+from SuperResolutionLib.errors import ModelError
 from SuperResolutionLib.networks import create, span
 
 from .config import Config
+from .dataset import AUGMENTATIONS
 
 #: What a configuration's ``card`` has to say.
 ABOUT = ("title", "description", "domain", "intensity", "spacing_mm", "license", "hardware", "data")
@@ -37,7 +39,9 @@ def export(config: Config, checkpoint: Path, folder: Path | None = None) -> Path
         ModelError: if the id or the network does not fit.
         ValueError: if the configuration does not describe the card.
     """
-    split_id(config.id)
+    scale = split_id(config.id)[1]
+    if config.network.get("scale") != scale:
+        raise ModelError(f"{config.id} says x{scale} and its network x{config.network.get('scale')}; make them agree.")
     about = config.card
     missing = [name for name in ABOUT if name not in about]
     if missing:
@@ -57,7 +61,7 @@ def export(config: Config, checkpoint: Path, folder: Path | None = None) -> Path
         "domain": about["domain"],
         "intensity": about["intensity"],
         "spacing_mm": about["spacing_mm"],
-        "augmentations": ["flips", "quarter turns", "contrast x0.6 to x1.2"],
+        "augmentations": list(AUGMENTATIONS),
         "loss": f"L1 + {config.mse:g} MSE" if config.mse else "L1",
         "training": {
             "data": about["data"],

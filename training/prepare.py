@@ -13,6 +13,7 @@ import numpy as np
 
 from SuperResolutionLib.intensity import choose_map
 
+from .config import Config
 from .dataset import pack
 
 #: Axes whose spacings differ by less than this factor all give slices; otherwise only the finest plane does.
@@ -20,8 +21,11 @@ ISOTROPIC = 1.3
 MULTIPLE = 16
 
 
-def prepare(data: Path, out: Path, sets: list[str], intensity: dict) -> dict[str, int]:
-    """Pack the train split of each set; returns the number of slices a set.
+def prepare(config: Config, data: Path, out: Path) -> dict[str, int]:
+    """Pack the train splits of a configuration's sets under its card's intensity mapping.
+
+    Returns:
+        The number of slices a set.
 
     Raises:
         SuperResolutionError: for a file that cannot be read.
@@ -30,11 +34,11 @@ def prepare(data: Path, out: Path, sets: list[str], intensity: dict) -> dict[str
 
     splits = json.loads((data / "splits.json").read_text())
     counts = {}
-    for name in sets:
+    for name in config.sets:
         slices = []
         for file in splits[name]["train"]:
             volume = read_volume(data / name / file)
-            slices += cut_slices(volume.array, volume.spacing, intensity)
+            slices += cut_slices(volume.array, volume.spacing, config.card["intensity"])
         pack(out, name, slices)
         counts[name] = len(slices)
     return counts

@@ -74,7 +74,11 @@ class ModelCard:
         """
         if not self.weights_available:
             raise ModelError(f"The weights of {self.id} are missing: {self.weights} does not exist; install it again.")
-        if file_sha256(self.weights) != self.sha256:
+        try:
+            found = file_sha256(self.weights)
+        except OSError as error:
+            raise ModelError(f"The weights of {self.id} cannot be read: {self.weights}: {error.strerror}.") from error
+        if found != self.sha256:
             raise ModelError(f"The weights of {self.id} are damaged: {self.weights} does not match its card's SHA-256.")
 
 
@@ -105,6 +109,7 @@ def load_card(folder: Path) -> ModelCard:
         config, spacing = dict(card["config"]), card["spacing_mm"]
         if config.get("scale") != scale or config.get("channels") not in (1, 3):
             raise ModelError(f"The model card {folder / CARD} contradicts its id: config must give scale and channels.")
+        _check_intensity(card["intensity"], folder / CARD)
         return ModelCard(
             id=card["id"],
             family=family,
@@ -126,6 +131,14 @@ def load_card(folder: Path) -> ModelCard:
         )
     except (OSError, ValueError, TypeError, AttributeError, LookupError) as error:
         raise ModelError(f"The model card {folder / CARD} cannot be read: {error}.") from error
+
+
+def _check_intensity(intensity: dict, path: Path) -> None:
+    bounds = [intensity[name] for name in ("low", "high") if name in intensity]
+    numbers = all(isinstance(bound, (int, float)) for bound in bounds)
+    complete = len(bounds) == 2 or (not bounds and intensity.get("mapping") != "fixed")
+    if not (complete and numbers and bounds == sorted(bounds)):
+        raise ModelError(f"The model card {path} needs low < high, two numbers, in its intensity mapping.")
 
 
 class ModelCatalog:
@@ -177,8 +190,11 @@ class ModelCatalog:
                 return card
             raise ModelError(f"{model} enlarges x{card.scale}, not x{scale}; {_scales(card.family, families)}.")
         if model not in families:
-            known = ", ".join(families) or "none: no model is installed"
-            raise ModelError(f"There is no model '{model}'; the families are {known}.")
+            match = _ID.match(model)
+            family = f"{match['stem']}-{match['kind']}" if match else None
+            known = ", ".join(by_id) or "none: no model is installed"
+            there = _scales(family, families) if family in families else f"installed are {known}"
+            raise ModelError(f"There is no model '{model}'; {there}.")
         members = {card.scale: card for card in families[model]}
         if scale is None and len(members) == 1:
             return next(iter(members.values()))

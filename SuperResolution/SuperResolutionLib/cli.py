@@ -7,18 +7,14 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from . import __version__
 from .catalog import ModelCard, ModelCatalog
-from .cli_output import all_or_none, check_places, check_sizes, print_table, to_json
+from .cli_output import all_or_none, check_places, check_sizes, print_report, print_table, progress_bar, to_json
 from .compare import compare
 from .errors import SuperResolutionError, UsageError
 from .files import read_volume, write_volume
@@ -170,7 +166,8 @@ def upscale_command(
         Path | None, typer.Option("--report", metavar="PATH.json", help="Also write the report here.")
     ] = None,
     region: Annotated[
-        str | None, typer.Option("--region", metavar="i0:i1,j0:j1,k0:k1", help="Only these voxels, i1, j1, k1 excluded.")
+        str | None,
+        typer.Option("--region", metavar="i0:i1,j0:j1,k0:k1", help="Only these voxels; ends are excluded."),
     ] = None,
     axis: AxisOption = None,
     series: SeriesOption = None,
@@ -198,7 +195,7 @@ def upscale_command(
     if as_json:
         print(to_json(result.report))
     else:
-        _print_report(result.report, images)
+        print_report(result.report, images)
 
 
 def find_model(model: str, scale: int | None) -> ModelCard:
@@ -238,32 +235,6 @@ def parse_region(text: str | None) -> Region | None:
     except ValueError:
         pass
     raise UsageError(f"--region reads i0:i1,j0:j1,k0:k1 in voxels, for example 0:64,0:64,10:20, not '{text}'.")
-
-
-@contextmanager
-def progress_bar(shown: bool) -> Iterator:
-    """A bar on stderr where that is a terminal; yields the engine's progress callback."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
-    console = Console(stderr=True)
-    with Progress(
-        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not (shown and console.is_terminal)
-    ) as bar:
-        task = bar.add_task("starting", total=1.0)
-        yield lambda fraction, stage, left: bar.update(task, completed=fraction, description=stage)
-
-
-def _print_report(report: dict, images: list[Path]) -> None:
-    size, spacing = (" x ".join(f"{n:g}" for n in report["output"][key]) for key in ("size", "spacing_mm"))
-    fidelity = report["consistency"]
-    print(f"{report['model']} on {report['device']}, {report['seconds']:.1f} s: {size} voxels of {spacing} mm")
-    print(
-        f"shrunk again it differs from the input by at most {fidelity['max']:.3g} of its units, by more than one unit "
-        f"in {100 * fidelity['share_above_one_unit']:.3g} % of the voxels"
-    )
-    for text in [*report["notices"], f"{report['provenance']['Notice']}."]:
-        print(text)
-    for path in images:
-        print(path)
 
 
 @app.command(name="compare", short_help="Score a model beside other methods, with PSNR and SSIM.")

@@ -12,6 +12,7 @@ from .catalog import ModelCard
 from .cli_output import all_or_none, print_table
 from .errors import DataError
 from .files import read_volume, write_volume
+from .output import check_place
 from .upscaler import NOTICE, Options, UpscaleResult, upscale
 from .volume import Volume
 
@@ -23,19 +24,19 @@ class Example:
     Attributes:
         title, file, unit: what it is, pydicom's name of it, the unit of its values.
         window: lowest and highest value shown, None for the slice's own percentiles.
-        detail: left, top and side of the square that is shown larger, as shares of the slice's side.
+        detail: left, top and side of the square that is shown larger, in voxels of the slice.
     """
 
     title: str
     file: str
     unit: str
     window: tuple[float, float] | None
-    detail: tuple[float, float, float]
+    detail: tuple[int, int, int]
 
 
 EXAMPLES = (
-    Example("CT", "CT_small.dcm", "HU", (-200.0, 500.0), (0.25, 0.27, 0.42)),
-    Example("MR", "MR_small.dcm", "units", None, (0.5, 0.4, 0.5)),
+    Example("CT", "CT_small.dcm", "HU", (-200.0, 600.0), (32, 34, 54)),
+    Example("MR", "MR_small.dcm", "units", None, (30, 26, 32)),
 )
 
 Row = tuple[Example, Volume, UpscaleResult]
@@ -47,11 +48,12 @@ def run_demo(folder: Path, card: ModelCard, device: str) -> None:
     Raises:
         SuperResolutionError: as ``upscale``; DataError if pydicom came without its examples or the folder is no place.
     """
+    picture = folder / "side-by-side.png"
+    check_folder(folder, picture.name)
     rows = []
     for example in EXAMPLES:
         volume = read_volume(example_file(example.file))
         rows.append((example, volume, upscale(volume, card, Options(device=device))))
-    picture = folder / "side-by-side.png"
     save(rows, card, folder, picture)
     lines = [
         (
@@ -82,6 +84,18 @@ def example_file(name: str) -> Path:
     return Path(path)
 
 
+def check_folder(folder: Path, name: str) -> None:
+    """Whether a folder, or what there is already of its path, can hold a file; nothing is created yet.
+
+    Raises:
+        DataError: if it cannot.
+    """
+    existing = next(place for place in (folder, *folder.parents) if place.exists())
+    if not existing.is_dir():
+        raise DataError(f"{existing} is a file, not a folder; choose another one with --output.")
+    check_place(existing / name, overwrite=True)
+
+
 def save(rows: list[Row], card: ModelCard, folder: Path, picture: Path) -> None:
     """Write all files of the demo, or none."""
     image = draw(rows, card.id)
@@ -102,30 +116,29 @@ def save(rows: list[Row], card: ModelCard, folder: Path, picture: Path) -> None:
 
 def draw(rows: list[Row], model: str) -> bytes:
     """PNG with one row a slice: the whole input, and a detail of input, bicubic and SR, all in one window."""
-    import matplotlib
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(len(rows), 4, figsize=(16, 4.3 * len(rows)), layout="constrained", squeeze=False)
+    figure = Figure(figsize=(16, 4.3 * len(rows)), layout="constrained")
+    axes = figure.subplots(len(rows), 4, squeeze=False)
     for line, (example, volume, result) in zip(axes, rows):
         images = [item.array[0].astype(float) for item in (volume, result.bicubic, result.sr)]
         low, high = example.window or np.percentile(images[0], [0.5, 99.5])
-        details = [crop(image, example.detail) for image in images]
-        names = [f"{example.title}: whole input", "input", "bicubic", model]
+        scale = len(images[1]) // len(images[0])
+        details = [crop(image, example.detail, s) for image, s in zip(images, (1, scale, scale))]
+        names = [f"{example.title}: whole input", "input", f"bicubic x{scale}", model]
         for axis, image, name in zip(line, [images[0], *details], names):
             axis.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
             axis.set_title(name, fontsize=15)
             axis.set_axis_off()
-        left, top, side = (share * len(images[0]) for share in example.detail)
-        line[0].add_patch(pyplot.Rectangle((left - 0.5, top - 0.5), side, side, fill=False, color="orange", lw=2))
+        left, top, side = example.detail
+        line[0].add_patch(Rectangle((left - 0.5, top - 0.5), side, side, fill=False, color="orange", lw=2))
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100)
-    pyplot.close(figure)
     return buffer.getvalue()
 
 
-def crop(image: np.ndarray, detail: tuple[float, float, float]) -> np.ndarray:
-    """The square of an (h, w) image that ``Example.detail`` names."""
-    left, top, side = (round(share * len(image)) for share in detail)
+def crop(image: np.ndarray, detail: tuple[int, int, int], scale: int) -> np.ndarray:
+    """``Example.detail`` of an image (h, w) that is ``scale`` times as fine as the slice."""
+    left, top, side = (scale * length for length in detail)
     return image[top : top + side, left : left + side]

@@ -1,4 +1,4 @@
-"""What the terminal door leaves behind: output files, all of them or none, and text on stdout."""
+"""What the terminal door leaves behind: output files, all of them or none, and what it says meanwhile."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from .errors import DataError, ResourceError, UsageError
 from .output import check_output, check_place, disk_free, sidecar_path
@@ -54,7 +57,8 @@ def check_sizes(images: list[Path], job: Job, overwrite: bool) -> None:
 
 
 def _bytes(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+    unit, size = next(((unit, size) for unit, size in (("GB", 1e9), ("MB", 1e6)) if count >= size), ("kB", 1e3))
+    return f"{count / size:.1f} {unit}"
 
 
 @contextmanager
@@ -67,9 +71,9 @@ def all_or_none(paths: list[Path], overwrite: bool) -> Iterator[Callable[[Path],
     Raises:
         DataError: if a file cannot be written, or appeared meanwhile and may not be replaced.
     """
+    hidden = {}
     try:
         with ExitStack() as stack:
-            hidden = {}
             for folder in {path.parent for path in paths}:
                 temporary = TemporaryDirectory(prefix=".superresolution-", dir=folder, ignore_cleanup_errors=True)
                 hidden[folder] = Path(stack.enter_context(temporary))
@@ -79,6 +83,11 @@ def all_or_none(paths: list[Path], overwrite: bool) -> Iterator[Callable[[Path],
             for folder, temporary in hidden.items():
                 for file in temporary.iterdir():
                     os.replace(file, folder / file.name)
+    except (DataError, ResourceError) as error:
+        text = str(error)
+        for folder, temporary in hidden.items():
+            text = text.replace(f"{temporary}{os.sep}", f"{folder}{os.sep}")
+        raise type(error)(text) from error
     except OSError as error:
         names = ", ".join(map(str, paths))
         reason = (error.strerror or "the system refused it").lower()
@@ -103,3 +112,30 @@ def print_table(*rows: tuple[str, ...]) -> None:
     widths = [max(map(len, column)) for column in zip(*rows)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+
+
+def print_report(report: dict, images: list[Path]) -> None:
+    """A report in a few lines for a person, and where the images are."""
+    size, spacing = (" x ".join(f"{n:g}" for n in report["output"][key]) for key in ("size", "spacing_mm"))
+    fidelity = report["consistency"]
+    print(f"{report['model']} on {report['device']}, {report['seconds']:.1f} s: {size} voxels of {spacing} mm")
+    print(
+        f"shrunk again it differs from the input by at most {fidelity['max']:.3g} of its units, by more than one unit "
+        f"in {100 * fidelity['share_above_one_unit']:.3g} % of the voxels"
+    )
+    for text in [*report["notices"], f"{report['provenance']['Notice']}."]:
+        print(text)
+    for path in images:
+        print(path)
+
+
+@contextmanager
+def progress_bar(shown: bool) -> Iterator:
+    """A bar on stderr where that is a terminal; yields the engine's progress callback."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+    console = Console(stderr=True)
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not (shown and console.is_terminal)
+    ) as bar:
+        task = bar.add_task("starting", total=1.0)
+        yield lambda fraction, stage, left: bar.update(task, completed=fraction, description=stage)

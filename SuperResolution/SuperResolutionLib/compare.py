@@ -10,6 +10,7 @@ from .catalog import ModelCard
 from .errors import DataError
 from .intensity import round_to
 from .metrics import data_range, volume_scores
+from .missing import fill_missing
 from .plan import Job, plan, slice_planes
 from .upscaler import Options, Progress, upscale
 from .volume import Volume
@@ -38,6 +39,8 @@ def compare(
     """
     options = options or Options()
     whole = plan(reference, card, options.region, options.axis)
+    if whole.dtype.kind == "f":  # what is missing cannot be scored: bridge it before anything is compared
+        whole.planes = np.stack([fill_missing(plane)[0] for plane in whole.planes])
     low, planes = degrade(whole)
     choices = replace(options, region=None, axis="ijk"[whole.axis], bicubic=True)
     result = upscale(low, card, choices, progress, cancelled)

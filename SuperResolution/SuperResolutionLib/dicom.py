@@ -184,7 +184,7 @@ def _decode(frames: list[Frame], order: np.ndarray, bits: int) -> np.ndarray:
     for path, group in itertools.groupby(frames, key=lambda frame: frame.path):
         decoded.extend(_decode_file(path, [frame.rescale for frame in group]))
     if len({array.shape for array in decoded}) > 1:
-        raise DataError(f"{frames[0].path.parent} mixes grey and colour images in one series; name one file.")
+        raise DataError(f"{frames[0].path.parent} mixes grey and color images in one series; name one file.")
     dtype = np.result_type(*{array.dtype for array in decoded})
     if dtype.kind == "f":
         dtype = np.dtype(np.float32)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import dicom, integrity, itk
+from . import dicom, integrity, itk, nifti
 from .errors import DataError, UsageError
 from .output import check_output, disk_free, known_suffix, sidecar_path, write_volume
 from .volume import Volume
@@ -73,6 +73,8 @@ def read_volume(path: str | os.PathLike, series: str | None = None) -> Volume:
         raise DataError(f"{path} cannot be read: {(error.strerror or 'the system refused it').lower()}.") from error
     image = itk.read_image(path, format_name)
     array, source = itk.image_array(image), {"path": str(path)}
+    if format_name == "NIfTI" and array.dtype.kind == "f":
+        nifti.restore_missing(path, array)
     if array.ndim == 4 and array.shape[3] == 4:
         array = np.ascontiguousarray(array[..., :3])
         source["Notice"] = "The alpha channel (transparency) was dropped."
@@ -103,7 +105,7 @@ def _recognise(path: Path) -> str:
         return "TIFF"
     if head.startswith(b"NRRD000"):
         return "NRRD"
-    if integrity.nifti_layout(_inflated(head)[:540]):
+    if nifti.parse_header(_inflated(head)[: nifti.HEADER]):
         return "NIfTI"
     if suffix in (".mha", ".mhd") and _META_IMAGE.search(head):
         return "MetaImage"
@@ -118,7 +120,7 @@ def _inflated(head: bytes) -> bytes:
     if not head.startswith(b"\x1f\x8b"):
         return head
     try:
-        return zlib.decompressobj(31).decompress(head, 540)
+        return zlib.decompressobj(31).decompress(head, nifti.HEADER)
     except zlib.error:
         return b""
 

@@ -7,17 +7,13 @@ was written, which ITK does not report either.
 
 from __future__ import annotations
 
-import gzip
-import math
 import re
 import struct
-import zlib
 from pathlib import Path
 
+from . import nifti
 from .errors import DataError
 
-_CHUNK = 1 << 20
-_GZIP = b"\x1f\x8b"
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
 _TIFF_TYPE_SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
@@ -35,58 +31,9 @@ def check_file(path: Path, format_name: str) -> None:
         DataError: if the file is incomplete or not fit to be read.
         OSError: if it cannot be opened.
     """
-    check = {"NIfTI": _check_nifti, "JPEG": _check_jpeg, "TIFF": _check_tiff, "PNG": _check_png}.get(format_name)
+    check = {"NIfTI": nifti.check, "JPEG": _check_jpeg, "TIFF": _check_tiff, "PNG": _check_png}.get(format_name)
     if check is not None:
         check(path)
-
-
-def nifti_layout(header: bytes) -> tuple[tuple[int, ...], int] | None:
-    """Axis lengths and file size in bytes that a NIfTI-1 or -2 header (its first 540 bytes) promises.
-
-    None if these bytes are no header of a single-file NIfTI image.
-    """
-    for order in "<>":
-        if len(header) >= 348 and struct.unpack_from(order + "i", header)[0] == 348 and header[344:347] == b"n+1":
-            dim = struct.unpack_from(order + "8h", header, 40)
-            bits = struct.unpack_from(order + "h", header, 72)[0]
-            offset = int(struct.unpack_from(order + "f", header, 108)[0])
-            break
-        if len(header) >= 540 and struct.unpack_from(order + "i", header)[0] == 540 and header[4:7] == b"n+2":
-            dim = struct.unpack_from(order + "8q", header, 16)
-            bits = struct.unpack_from(order + "h", header, 14)[0]
-            offset = struct.unpack_from(order + "q", header, 168)[0]
-            break
-    else:
-        return None
-    axes = tuple(dim[1 : 1 + dim[0]]) if 1 <= dim[0] <= 7 else ()
-    return axes, offset + (math.prod(axes) * bits + 7) // 8
-
-
-def _check_nifti(path: Path) -> None:
-    with path.open("rb") as stream:
-        compressed = stream.read(2) == _GZIP
-    try:
-        with gzip.open(path, "rb") if compressed else path.open("rb") as stream:
-            layout = nifti_layout(stream.read(540))
-            stream.seek(0)
-            held = _count(stream) if compressed else path.stat().st_size
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise _cut_short(path, "its compressed data end early or are damaged") from error
-    if layout is None:
-        raise _cut_short(path, "its header is not that of a NIfTI image")
-    axes, promised = layout
-    if not axes or min(axes) < 1:
-        raise DataError(f"{path} holds no voxels: its axes have the lengths {' x '.join(map(str, axes)) or 'none'}.")
-    if held < promised:
-        raise _cut_short(path, f"its header promises {promised} bytes and {held} are there")
-
-
-def _count(stream) -> int:
-    """Bytes to the end of a stream; reading all of a gzip stream also verifies its checksum."""
-    total = 0
-    while chunk := stream.read(_CHUNK):
-        total += len(chunk)
-    return total
 
 
 def _check_jpeg(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,9 @@ from .errors import DataError, ModelError
 
 #: Percentiles are taken from at most this many voxels, evenly spaced through the volume.
 PERCENTILE_VOXELS = 4_000_000
+
+#: Percentiles that lie closer together than this share of the whole span say nothing about the image.
+NEARLY_CONSTANT = 1e-6
 
 
 @dataclass(frozen=True)
@@ -52,17 +56,26 @@ def choose_map(array: np.ndarray, intensity: dict) -> IntensityMap:
 
 
 def _percentiles(array: np.ndarray, low: float, high: float) -> tuple[float, float]:
-    values = array.reshape(-1)
-    values = values[:: max(1, values.size // PERCENTILE_VOXELS)]
+    values = _sample(array)
     finite = values[np.isfinite(values)]
     if finite.size == 0:
         finite = array[np.isfinite(array)]
     if finite.size == 0:
         raise DataError("The image holds no finite voxel: every value is NaN or infinite.")
     bottom, top = np.percentile(finite.astype(np.float64), [low, high])
-    if top <= bottom:  # nearly constant: a few voxels differ, or none
-        bottom, top = float(finite.min()), float(finite.max())
+    least, most = float(finite.min()), float(finite.max())
+    if top - bottom <= NEARLY_CONSTANT * (most - least):  # all but a few voxels are alike
+        return least, most
     return bottom, top
+
+
+def _sample(array: np.ndarray) -> np.ndarray:
+    """Evenly spaced voxels, with all their components; the step shares no factor with the length of a row."""
+    pixels = array.reshape(-1, array.shape[3] if array.ndim == 4 else 1)
+    step = max(1, array.size // PERCENTILE_VOXELS)
+    while step > 1 and math.gcd(step, array.shape[-2] if array.ndim == 4 else array.shape[-1]) > 1:
+        step += 1
+    return pixels[::step].reshape(-1)
 
 
 def _between(low: float, high: float) -> IntensityMap:

@@ -50,13 +50,13 @@ def data_range(array: np.ndarray, modality: str = "") -> float:
     """The peak that PSNR and SSIM refer to, from the reference volume.
 
     255 for uint8; 4096 for CT, known by its modality or by a signed integer type that reaches -900 or below; else the
-    distance between the percentiles 0.1 and 99.9.
+    distance between the percentiles 0.1 and 99.9 of the finite values.
     """
     if array.dtype == np.uint8:
         return 255.0
     if modality == "CT" or (array.dtype.kind == "i" and array.min() <= -900):
         return CT_RANGE
-    low, high = np.percentile(array.astype(np.float64), [0.1, 99.9])
+    low, high = np.percentile(array[np.isfinite(array)].astype(np.float64), [0.1, 99.9])
     return float(high - low) or 1.0
 
 
@@ -65,7 +65,8 @@ def volume_scores(reference: np.ndarray, image: np.ndarray, peak: float) -> dict
 
     Slices that hold nothing (see ``EMPTY_SPAN``) are left out unless all do; ``slices`` says how many counted.
     """
-    full = [index for index, plane in enumerate(reference) if np.ptp(plane) > EMPTY_SPAN * peak]
+    spans = [float(plane.max()) - float(plane.min()) for plane in reference]
+    full = [index for index, span in enumerate(spans) if span > EMPTY_SPAN * peak]
     chosen = full or range(len(reference))
     pairs = [(reference[index], image[index]) for index in chosen]
     return {

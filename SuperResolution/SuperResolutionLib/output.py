@@ -94,7 +94,7 @@ def check_place(path: Path, overwrite: bool = False) -> Path:
         if path.exists() and not overwrite:
             raise DataError(f"{path} exists already; choose another name or allow overwriting (--overwrite).")
         if not path.parent.is_dir():
-            raise DataError(f"The folder {path.parent} does not exist; create it or choose another one.")
+            raise DataError(f"There is no folder {path.parent}; create it or choose another one.")
         # Permission bits say little about network shares, read-only disks and administrators; a file does.
         with tempfile.TemporaryFile(dir=path.parent):
             pass

@@ -81,11 +81,14 @@ def plan(volume: Volume, card: ModelCard, region: Region | None = None, axis: st
         DataError, UsageError, ModelError: see ``upscale``.
     """
     array, notices = _real_colour(volume, card)
+    if array.dtype.kind == "f" and array.dtype.itemsize < 4 or array.dtype.kind not in "iuf":
+        raise DataError(f"Voxels of type {array.dtype} cannot be enlarged; convert the image to integer or float32.")
     intensity = choose_map(array, card.intensity)
+    along = slice_axis(volume.size, volume.spacing, axis)  # of the whole volume: a thin region must not turn it
+    notices += _unusual_spacing(volume.spacing, along, card)
     volume = volume.with_array(array)
     if region is not None:
         volume = _crop(volume, region)
-    along = slice_axis(volume.size, volume.spacing, axis)
     planes = slice_planes(volume.array, along)
     if min(planes.shape[2:]) < SHORTEST_SIDE:
         height, width = planes.shape[2:]
@@ -93,8 +96,6 @@ def plan(volume: Volume, card: ModelCard, region: Region | None = None, axis: st
             f"The slices are {width} x {height} voxels; super-resolution needs at least "
             f"{SHORTEST_SIDE} x {SHORTEST_SIDE}: choose another image, region or slice axis."
         )
-    if array.dtype.kind == "f" and array.dtype.itemsize < 4 or array.dtype.kind not in "iuf":
-        raise DataError(f"Voxels of type {array.dtype} cannot be enlarged; convert the image to integer or float32.")
     return Job(volume, planes, along, intensity, card.scale, notices)
 
 
@@ -105,18 +106,28 @@ def slice_planes(array: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _real_colour(volume: Volume, card: ModelCard) -> tuple[np.ndarray, list[str]]:
-    array, notices = volume.array, [text for key, text in volume.source.items() if key == "Notice"]
+    array, notices = volume.array, [volume.source["Notice"]] if "Notice" in volume.source else []
     if array.ndim == 4 and array.shape[3] == 4:
         array = array[..., :3]
-        notices.append("The alpha channel was dropped.")
+        notices.append("The alpha channel (transparency) was dropped.")
     components = array.shape[3] if array.ndim == 4 else 1
     if components not in (1, 3):
         raise DataError(f"The image has {components} components; super-resolution takes scalar or RGB images.")
     if components == 1 and card.channels == 3:
-        raise ModelError(f"{card.id} is a colour model and the image is scalar; choose a model with 1 channel.")
+        raise ModelError(f"{card.id} is a color model and the image is scalar; choose a model with 1 channel.")
     if components == 3 and card.channels == 1:
-        notices.append("A grey model ran on each colour channel by itself; colours may shift at edges.")
+        notices.append("A grey model ran on each color channel by itself; colors may shift at edges.")
     return array, notices
+
+
+def _unusual_spacing(spacing: tuple[float, float, float], axis: int, card: ModelCard) -> list[str]:
+    """A notice if the in-plane spacing lies outside what the model was trained on."""
+    if card.spacing_range is None:
+        return []
+    low, high = card.spacing_range
+    if all(low <= length <= high for index, length in enumerate(spacing) if index != axis):
+        return []
+    return [f"The pixel spacing is outside {low:g} to {high:g} mm, on which {card.id} was trained; expect less of it."]
 
 
 def _crop(volume: Volume, region: Region) -> Volume:

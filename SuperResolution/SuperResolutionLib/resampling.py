@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import numpy as np
+#: A long axis is solved in windows of this many pixels, of which this many on each side are margin.
+WINDOW, MARGIN = 256, 32
 
 
 def bicubic_upsample(image, scale: int):
@@ -48,22 +49,42 @@ def make_consistent(image, low_resolution):
     Returns:
         Tensor like ``image``, computed in float64 for the small solve and in float32 elsewhere.
     """
-    import torch
-
     height, width = low_resolution.shape[-2:]
     scale = image.shape[-1] // width
     residual = (low_resolution - bicubic_downsample(image, scale)).double()
-    rows = torch.from_numpy(_inverse_of_down_up(height, scale)).to(residual.device)
-    columns = torch.from_numpy(_inverse_of_down_up(width, scale)).to(residual.device)
-    z = rows @ residual @ columns.T
-    return image + bicubic_upsample(z.to(image.dtype), scale)
+    z = _solve_last_axis(residual, scale)
+    z = _solve_last_axis(z.transpose(-1, -2), scale).transpose(-1, -2)
+    return image + bicubic_upsample(z.to(image.dtype).contiguous(), scale)
 
 
-@lru_cache(maxsize=16)
-def _inverse_of_down_up(length: int, scale: int) -> np.ndarray:
-    """Inverse of D U along one axis, (length, length) float64; well conditioned (about 2)."""
+def _solve_last_axis(residual, scale: int):
+    """Solve (D U) z = residual along the last axis of a float64 tensor.
+
+    The inverse of D U fades by a factor of 3 a pixel, so a long axis is solved in windows whose margins are dropped;
+    what the cut costs is below float64's rounding.
+    """
+    import torch
+
+    length, device = residual.shape[-1], residual.device
+    if length <= WINDOW:
+        return residual @ _inverse(length, scale, 0, length).T.to(device)
+    core, parts = WINDOW - 2 * MARGIN, []
+    for start in range(0, length, core):
+        stop = min(start + core, length)
+        first, last = max(0, start - MARGIN), min(length, stop + MARGIN)
+        # What a window looks like depends on its size and on whether it touches the borders, not on where it is.
+        total = (last - first) + (MARGIN if first > 0 else 0) + (MARGIN if last < length else 0)
+        offset = MARGIN if first > 0 else 0
+        inverse = _inverse(total, scale, offset, offset + last - first).to(device)
+        parts.append((residual[..., first:last] @ inverse.T)[..., start - first : stop - first])
+    return torch.cat(parts, dim=-1)
+
+
+@lru_cache(maxsize=64)
+def _inverse(length: int, scale: int, first: int, last: int):
+    """Inverse of rows and columns first:last of D U along an axis of that length, float64; well conditioned (2)."""
     import torch
 
     eye = torch.eye(length, dtype=torch.float64)[None, None]
     up = _resize(eye, (length, length * scale))
-    return np.linalg.inv(_resize(up, (length, length))[0, 0].T.numpy())
+    return torch.linalg.inv(_resize(up, (length, length))[0, 0].T[first:last, first:last])

@@ -95,7 +95,7 @@ def upscale(
     job = plan(volume, card, options.region, options.axis)
     model = torch_backend.load(card, options.device)
     rows = model.strip_rows(job.width, options.strip_rows)
-    _check_memory(job, model.working_bytes(job.height, job.width, rows))
+    _check_memory(job, model.working_bytes(job.planes.shape[1], job.height, job.width, rows))
     calls = job.planes.shape[1] // card.channels
     clock = _Clock(len(job.planes), calls * model.polls(job.height, rows), progress, cancelled)
     sr, bicubic = job.empty(), job.empty() if options.bicubic else None
@@ -105,9 +105,10 @@ def upscale(
         finite, missing = fill_missing(plane)
         low = job.intensity.to_network(finite)
         enlarged = _per_channel(model.enlarge, low, card.channels, rows, clock.poll)
-        stored = _to_stored(model, enlarged, low, job, options.consistent)
+        stored = _to_stored(model, enlarged, low, job, options.consistent, clock.check)
         residual.add(model.shrink(stored.astype(np.float64)) - finite)
         sr[index] = put_missing_back(stored, plane, missing, card.scale)
+        clock.check()
         if bicubic is not None:
             cubic = round_to(job.intensity.to_stored(model.bicubic(low)), job.dtype)
             bicubic[index] = put_missing_back(cubic, plane, missing, card.scale)
@@ -119,7 +120,8 @@ def upscale(
 def _check_memory(job: Job, working: int) -> None:
     import psutil
 
-    copies = 3  # SR and bicubic, and one of them while it is put into the volume's axis order
+    # SR and bicubic, and both once more unless they are made in the volume's axis order.
+    copies = 2 if job.axis == 2 and job.planes.shape[1] == 1 else 4
     needed, free = copies * job.output_bytes + working, psutil.virtual_memory().available
     if needed > MEMORY_SHARE * free:
         size = " x ".join(str(n * s) for n, s in zip(job.source.size, job.scale_per_axis))
@@ -141,9 +143,12 @@ class _Clock:
         self.index, self.polls = index, -1
         self.poll()
 
-    def poll(self) -> None:
+    def check(self) -> None:
         if self.cancelled is not None and self.cancelled():
-            raise Cancelled("The run was cancelled; nothing was written.")
+            raise Cancelled("The run was cancelled.")
+
+    def poll(self) -> None:
+        self.check()
         self.polls += 1
         self._tell((self.index + min(self.polls / self.polls_a_slice, 1.0)) / self.slices)
 
@@ -165,7 +170,7 @@ def _per_channel(enlarge, low: np.ndarray, channels: int, rows: int, poll) -> np
     return np.concatenate([enlarge(low[c : c + 1], rows, poll) for c in range(low.shape[0])])
 
 
-def _to_stored(model, enlarged: np.ndarray, low: np.ndarray, job: Job, consistent: bool) -> np.ndarray:
+def _to_stored(model, enlarged: np.ndarray, low: np.ndarray, job: Job, consistent: bool, check) -> np.ndarray:
     """Network range to stored values of the input's type, made consistent with the input if asked.
 
     Clipping at the type's limits breaks the consistency, so both are repeated up to three times.
@@ -173,6 +178,7 @@ def _to_stored(model, enlarged: np.ndarray, low: np.ndarray, job: Job, consisten
     if consistent:
         bottom, top = (job.intensity.to_network(np.array(limit, np.float64)) for limit in limits(job.dtype))
         for _ in range(3):
+            check()
             enlarged = model.consistent(enlarged, low)
             clipped = np.clip(enlarged, bottom, top)
             if np.array_equal(clipped, enlarged):
@@ -184,7 +190,6 @@ def _to_stored(model, enlarged: np.ndarray, low: np.ndarray, job: Job, consisten
 def _result(job, card, options, device, sr, bicubic, residual, seconds) -> UpscaleResult:
     name = job.source.name or "volume"
     sr_volume = job.as_volume(sr, f"{name} SR x{card.scale}")
-    del sr
     cubic = job.as_volume(bicubic, f"{name} bicubic x{card.scale}") if bicubic is not None else None
     choices = {key: value for key, value in asdict(options).items() if key not in ("bicubic", "device")}
     if job.missing:
@@ -196,7 +201,7 @@ def _result(job, card, options, device, sr, bicubic, residual, seconds) -> Upsca
         "Scale": str(card.scale),
         "Options": json.dumps(choices, sort_keys=True),
         "Software": f"SuperResolution {__version__}",
-        "Source": job.source.source.get("SeriesInstanceUID") or job.source.source.get("id") or name,
+        "Source": job.source.source.get("SeriesInstanceUID") or name,
         "Notice": NOTICE,
     }
     report = {
@@ -220,5 +225,5 @@ def _describe(volume: Volume) -> dict:
         "size": list(volume.size),
         "spacing_mm": [round(value, 6) for value in volume.spacing],
         "channels": volume.channels,
-        "type": str(volume.array.dtype),
+        "type": volume.array.dtype.name,
     }

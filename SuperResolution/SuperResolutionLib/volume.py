@@ -32,12 +32,11 @@ class Volume:
 
     def __post_init__(self):
         if self.array.ndim not in (3, 4):
-            raise DataError(f"A volume has 3 axes, or 4 with colour; this array has {self.array.ndim}.")
+            raise DataError(f"A volume has 3 axes, or 4 with color; this array has {self.array.ndim}.")
         if 0 in self.array.shape:
             raise DataError("The image holds no voxels: one of its axes has length 0.")
         matrix = np.asarray(self.ijk_to_ras, dtype=np.float64)
-        usable = matrix.shape == (4, 4) and np.isfinite(matrix).all()
-        if not usable or abs(np.linalg.det(matrix[:3, :3])) < 1e-12:
+        if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not _spans_space(matrix[:3, :3]):
             raise DataError("The image geometry is not usable: its directions and spacings do not span space.")
         object.__setattr__(self, "ijk_to_ras", matrix)
 
@@ -60,3 +59,9 @@ class Volume:
     def with_array(self, array: np.ndarray) -> Volume:
         """The same place in the patient with other voxels of the same size."""
         return replace(self, array=array)
+
+
+def _spans_space(axes: np.ndarray) -> bool:
+    """Whether three columns have lengths and are not in one plane, whatever their unit."""
+    lengths = np.linalg.norm(axes, axis=0)
+    return bool(lengths.min() > 0 and abs(np.linalg.det(axes / lengths)) > 1e-6)

@@ -7,12 +7,14 @@ import pytest
 
 from SuperResolutionLib.catalog import ModelCatalog
 from SuperResolutionLib.upscaler import Options, upscale
-from Testing.panel.tiny_model import FAMILY, writeTinyModel
+from Testing.tiny_model import write_model
+
+FAMILY = "edsr-ise-test-psnr"
 
 
 @pytest.fixture
 def catalog(tmp_path):
-    writeTinyModel(tmp_path)
+    write_model(tmp_path)
     return ModelCatalog([tmp_path])
 
 
@@ -65,7 +67,7 @@ def test_cancelReachesTheEngine(openReal, addVolume, monkeypatch):
 def test_damagedWeightsAreOneSentence(openReal, addVolume, tmp_path, errorsShown):
     addVolume()
     widget = openReal()
-    weights = tmp_path / "edsr-test-x2-psnr" / "weights.safetensors"
+    weights = tmp_path / "edsr-ise-test-x2-psnr" / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
     widget.ui.applyButton.click()
     assert len(errorsShown) == 1

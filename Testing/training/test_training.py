@@ -9,6 +9,7 @@ import SimpleITK as sitk
 import torch
 
 from SuperResolutionLib.catalog import ModelCatalog, load_card
+from SuperResolutionLib.errors import ModelError
 from SuperResolutionLib.networks import create
 from SuperResolutionLib.resampling import bicubic_downsample, bicubic_upsample
 from training.__main__ import main
@@ -189,7 +190,7 @@ def test_the_four_commands_in_a_row(tmp_path, capsys):
     fields = {"id": "edsr-ise-test-x2-psnr", "architecture": "edsr_ise", "sets": {"mine": 1.0}, "steps": 4, "batch": 2}
     plan.write_text(json.dumps({**fields, "network": config().network, "patch": 12, "card": ABOUT}))
     paths = {"packed": str(tmp_path / "packed"), "run": str(tmp_path / "run"), "models": str(tmp_path / "models")}
-    assert main(["prepare", str(data), paths["packed"], "--sets", "mine"]) == 0
+    assert main(["prepare", str(plan), str(data), paths["packed"]]) == 0
     assert main(["train", str(plan), paths["packed"], paths["run"]]) == 0
     assert main(["export", str(plan), paths["run"], "--to", paths["models"]]) == 0
     folder = tmp_path / "models" / "edsr-ise-test-x2-psnr"
@@ -227,3 +228,9 @@ def test_the_configurations_of_the_repository_are_valid(pytestconfig):
         plan = load_config(path)
         assert plan.id == path.stem
         assert create(plan.architecture, **plan.network).scale == plan.network["scale"]
+
+
+def test_an_id_that_contradicts_the_network_is_refused(tmp_path):
+    with pytest.raises(ModelError, match="x4 and its network x2"):
+        export(config(id="edsr-ise-test-x4-psnr"), tmp_path / "checkpoint.pt", tmp_path)
+    assert list(tmp_path.iterdir()) == []

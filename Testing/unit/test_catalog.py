@@ -9,7 +9,7 @@ import pytest
 from SuperResolutionLib import catalog as catalog_module
 from SuperResolutionLib.catalog import BUNDLED, ModelCatalog, load_card, split_id, user_folder
 from SuperResolutionLib.errors import ModelError
-from Testing.tiny_model import write_tiny_model
+from Testing.tiny_model import write_model
 
 SCHEMA = json.loads((BUNDLED / "schema.json").read_text())
 
@@ -17,7 +17,7 @@ SCHEMA = json.loads((BUNDLED / "schema.json").read_text())
 @pytest.fixture
 def folder(tmp_path):
     for scale in (2, 4):
-        write_tiny_model(tmp_path, scale=scale)
+        write_model(tmp_path, f"edsr-ise-test-x{scale}-psnr")
     return tmp_path
 
 
@@ -64,8 +64,10 @@ def test_find_by_id_and_by_family(folder):
 def test_what_cannot_be_found_says_what_can(folder):
     catalog = ModelCatalog([folder])
     card = catalog.cards[0]
-    with pytest.raises(ModelError, match=card.family):
+    with pytest.raises(ModelError, match=card.id):
         catalog.find("nothing-such")
+    with pytest.raises(ModelError, match="x2, x4"):
+        catalog.find(card.id.replace("x2", "x8"))
     with pytest.raises(ModelError, match="x2, x4"):
         catalog.find(card.family, 8)
     with pytest.raises(ModelError, match="Choose a scale"):
@@ -112,14 +114,26 @@ def test_a_card_that_contradicts_its_id(folder):
         load_card(path)
 
 
+@pytest.mark.parametrize(
+    "intensity",
+    [{"mapping": "fixed"}, {"mapping": "percentile", "low": "a", "high": "b"}, {"mapping": "auto", "low": 1}],
+)
+def test_intensity_mappings_need_their_bounds(folder, intensity):
+    path = ModelCatalog([folder]).cards[0].weights.parent
+    card = json.loads((path / "card.json").read_text())
+    (path / "card.json").write_text(json.dumps(card | {"intensity": intensity}))
+    with pytest.raises(ModelError, match="low < high"):
+        load_card(path)
+
+
 def test_folders_are_searched_in_order(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(catalog_module.sys, "platform", "linux")
     first, second = tmp_path / "first", tmp_path / "second"
     for root in (first, second, user_folder()):
-        write_tiny_model(root, scale=2)
-    write_tiny_model(second, scale=4)
-    write_tiny_model(user_folder(), scale=8)
+        write_model(root, "edsr-ise-test-x2-psnr")
+    write_model(second, "edsr-ise-test-x4-psnr")
+    write_model(user_folder(), "edsr-ise-test-x8-psnr")
     monkeypatch.setenv("SUPERRESOLUTION_MODELS", f"{first}:{second}")
     catalog = ModelCatalog.default()
     places = {card.scale: card.weights for card in catalog.cards if BUNDLED not in card.weights.parents}

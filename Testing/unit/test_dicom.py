@@ -429,7 +429,7 @@ def test_grey_and_colour_in_one_series(tmp_path, rng):
     for index, pixels in enumerate((grey, colour)):
         dataset = image_dataset(pixels, SecondaryCaptureImageStorage, ImagePositionPatient=[0, 0, index], **place)
         dataset.save_as(tmp_path / f"{index}.dcm", enforce_file_format=True)
-    with pytest.raises(DataError, match="mixes grey and colour"):
+    with pytest.raises(DataError, match="mixes grey and color"):
         read_volume(tmp_path)
 
 

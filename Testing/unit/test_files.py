@@ -596,7 +596,7 @@ def test_a_good_output_passes_and_nothing_is_left(tmp_path):
         ("a.jpg", {}, r"not known.*\.nii\.gz.*\.nrrd.*\.png"),
         ("a", {}, "must end in one of"),
         ("a.mhd", {}, "must end in one of"),
-        ("missing/a.nrrd", {}, "folder .*missing does not exist"),
+        ("missing/a.nrrd", {}, "no folder .*missing"),
         ("folder.nrrd", {}, "is a folder"),
         ("there.nrrd", {}, "exists already"),
         ("a.png", {"volume_is_single_slice": False}, r"single slice.*\.nii\.gz"),
@@ -668,3 +668,15 @@ def test_real_pictures(data_folder, folder, suffix, channels):
     difference = np.abs(volume.array[0].astype(int) - np.asarray(Image.open(path)))
     # Decoders of JPEG differ in how they enlarge the colour channels.
     assert difference.mean() < 1 if suffix == "jpg" else difference.max() == 0
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_nan_and_infinity_survive_nifti(tmp_path, suffix, dtype, channels):
+    shape = (3, 4, 5) if channels == 1 else (3, 4, 5, channels)
+    array = np.random.default_rng(0).random(shape).astype(dtype)
+    array[1, 2, 3], array[0, 0, 1] = np.nan, -np.inf
+    path = tmp_path / f"image{suffix}"
+    sitk.WriteImage(sitk.GetImageFromArray(array, isVector=channels > 1), str(path))
+    np.testing.assert_array_equal(read_volume(path).array, array)

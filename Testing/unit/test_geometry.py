@@ -76,6 +76,10 @@ def test_volumes_say_what_they_are():
     assert volume.size == (7, 5, 3) and volume.spacing == (1.0, 2.0, 3.0) and volume.channels == 1
 
 
+def test_tiny_spacings_are_geometry_too():
+    assert Volume(np.zeros((1, 2, 2)), np.diag([1e-6, 1e-6, 1e-6, 1.0])).spacing == pytest.approx((1e-6,) * 3)
+
+
 @pytest.mark.parametrize(
     ("array", "matrix"),
     [

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from SuperResolutionLib import intensity
 from SuperResolutionLib.errors import DataError, ModelError
 from SuperResolutionLib.intensity import choose_map, limits, round_to
 from SuperResolutionLib.missing import fill_missing, put_missing_back
@@ -22,8 +23,8 @@ def test_round_trip_is_exact(dtype):
 
 def test_hounsfield_units_survive():
     stored = np.random.default_rng(0).integers(-1024, 3072, (4, 32, 32), dtype=np.int16)
-    for intensity in ({"mapping": "fixed", "low": -1024, "high": 3071}, {"mapping": "auto"}):
-        there = choose_map(stored, intensity)
+    for mapping in ({"mapping": "fixed", "low": -1024, "high": 3071}, {"mapping": "auto"}):
+        there = choose_map(stored, mapping)
         np.testing.assert_array_equal(round_to(there.to_stored(there.to_network(stored)), stored.dtype), stored)
 
 
@@ -53,6 +54,22 @@ def test_almost_constant_volume_uses_its_span():
     stored = np.zeros((1, 100, 100), np.int16)
     stored[0, 3, 3] = 50
     assert choose_map(stored, {"mapping": "auto"}).width == 50
+
+
+def test_rounding_noise_is_no_contrast():
+    stored = np.random.default_rng(0).normal(0, 1e-9, (1, 100, 100))
+    stored[0, 3, 3] = 1000
+    assert choose_map(stored, {"mapping": "auto"}).width == pytest.approx(1000)
+
+
+def test_large_colour_volumes_are_sampled_in_every_component(monkeypatch):
+    monkeypatch.setattr(intensity, "PERCENTILE_VOXELS", 1000)
+    stored = np.zeros((10, 30, 30, 3), np.uint16)
+    stored[..., 2] = 5000
+    assert choose_map(stored, {"mapping": "auto"}).width == pytest.approx(5000)
+    striped = np.zeros((10, 27, 27), np.uint16)
+    striped[..., ::9] = 100
+    assert choose_map(striped, {"mapping": "auto"}).width == 100
 
 
 def test_missing_voxels_do_not_move_the_map():

@@ -14,7 +14,7 @@ from SuperResolutionLib.metrics import data_range, psnr, ssim, volume_scores
 from SuperResolutionLib.plan import plan
 from SuperResolutionLib.upscaler import Options
 from SuperResolutionLib.volume import Volume
-from Testing.tiny_model import write_tiny_model
+from Testing.tiny_model import write_model
 
 RANDOM = np.random.default_rng(0)
 
@@ -56,9 +56,23 @@ def test_empty_slices_do_not_count():
     assert scores["slices"] == 1 and scores["psnr"] == pytest.approx(20.0)
 
 
+def test_wide_integers_do_not_look_empty():
+    reference = np.zeros((2, 16, 16), np.int16)
+    reference[0, 0, 0], reference[0, 1, 1] = -30000, 30000
+    reference[1] = RANDOM.integers(0, 4000, (16, 16))
+    assert volume_scores(reference, reference + 1, 4096)["slices"] == 2
+
+
+def test_missing_voxels_are_bridged_before_scoring(card):
+    source = reference_volume((2, 32, 32), np.float32)
+    source.array[0, 5, 5] = np.nan
+    scores = compare(source, card, Options(device="cpu"))
+    assert all(np.isfinite(entry["psnr"]) for entry in scores["methods"].values())
+
+
 @pytest.fixture
 def card(tmp_path):
-    write_tiny_model(tmp_path, scale=4)
+    write_model(tmp_path, "edsr-ise-test-x4-psnr")
     return ModelCatalog([tmp_path]).cards[0]
 
 

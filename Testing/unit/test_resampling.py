@@ -60,3 +60,12 @@ def test_rounding_moves_the_shrunk_image_by_less_than_a_unit(scale):
     low = torch.from_numpy(np.random.default_rng(2).integers(0, 4096, (1, 1, 40, 40)).astype(np.float32))
     rounded = make_consistent(bicubic_upsample(low, scale), low).round()
     assert (bicubic_downsample(rounded, scale) - low).abs().max() < 0.8
+
+
+@pytest.mark.parametrize("length", [257, 700])
+def test_long_axes_are_solved_in_windows_as_exactly(length):
+    low = picture(5, length)
+    arbitrary = picture(10, 2 * length, seed=1)
+    assert (bicubic_downsample(make_consistent(arbitrary, low), 2) - low).abs().max() < 2e-5
+    tall, wide = make_consistent(arbitrary.mT, low.mT), make_consistent(arbitrary, low)
+    assert torch.allclose(tall.mT, wide, atol=1e-6)

@@ -36,7 +36,9 @@ def build(name, scale, channels=1, **extra):
 
 
 @pytest.mark.parametrize("name", sorted(SMALL))
-@pytest.mark.parametrize(("scale", "size", "rows"), [(2, (37, 23), 5), (4, (29, 31), 8), (4, (13, 9), 1)])
+@pytest.mark.parametrize(
+    ("scale", "size", "rows"), [(2, (37, 23), 5), (3, (11, 14), 4), (4, (29, 31), 8), (4, (13, 9), 1), (8, (9, 8), 2)]
+)
 def test_strips_equal_whole(name, scale, size, rows):
     net = build(name, scale)
     image = torch.rand(2, 1, *size)

@@ -1,5 +1,6 @@
 """The main job, with small networks of random weights."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -12,7 +13,7 @@ from SuperResolutionLib.geometry import bounds
 from SuperResolutionLib.resampling import bicubic_downsample, bicubic_upsample
 from SuperResolutionLib.upscaler import Options, upscale
 from SuperResolutionLib.volume import Volume
-from Testing.tiny_model import write_tiny_model
+from Testing.tiny_model import write_model
 from Testing.unit.test_geometry import random_matrix
 
 CPU = {"device": "cpu"}
@@ -22,8 +23,8 @@ CPU = {"device": "cpu"}
 def catalog(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     for channels in (1, 3):
-        write_tiny_model(folder / str(channels), channels=channels, scale=4)
-    write_tiny_model(folder / "1", channels=1, scale=2)
+        write_model(folder / str(channels), "edsr-ise-test-x4-psnr", channels)
+    write_model(folder / "1", "edsr-ise-test-x2-psnr")
     return {1: ModelCatalog([folder / "1"]), 3: ModelCatalog([folder / "3"])}
 
 
@@ -37,12 +38,14 @@ def volume(dtype, shape=(3, 20, 24), matrix=None, seed=0):
     smooth = np.cumsum(np.cumsum(random.normal(size=shape), axis=1), axis=2)
     smooth = (smooth - smooth.min()) / np.ptp(smooth)
     low, high = {"u": (0, 200), "i": (-1000, 2000), "f": (-3, 7)}[np.dtype(dtype).kind]
-    return Volume((smooth * (high - low) + low).astype(dtype), random_matrix(seed) if matrix is None else matrix, "v")
+    return Volume(
+        (smooth * (high - low) + low).astype(dtype), np.diag([0.8, 0.8, 3.0, 1.0]) if matrix is None else matrix, "v"
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int32, np.float32, np.float64])
 def test_type_geometry_and_range_are_kept(grey, dtype):
-    source = volume(dtype)
+    source = volume(dtype, matrix=random_matrix(1))
     result = upscale(source, grey, Options(**CPU, axis="k"))
     for produced in (result.sr, result.bicubic):
         assert produced.array.dtype == dtype and produced.array.shape == (3, 80, 96)
@@ -55,7 +58,7 @@ def test_type_geometry_and_range_are_kept(grey, dtype):
 def test_bicubic_is_bicubic(grey):
     source = volume(np.float32)
     expected = bicubic_upsample(torch.from_numpy(source.array)[:, None], 4)[:, 0].numpy()
-    result = upscale(source, grey, Options(**CPU, axis="k"))
+    result = upscale(source, grey, Options(**CPU))
     np.testing.assert_allclose(result.bicubic.array, expected, atol=1e-5)
     assert upscale(source, grey, Options(**CPU, bicubic=False)).bicubic is None
 
@@ -76,15 +79,15 @@ def test_consistency_in_floats_and_integers(grey):
     def shrunk(result):
         return bicubic_downsample(torch.from_numpy(result.sr.array.astype(np.float64))[:, None], 4)[:, 0].numpy()
 
-    exact = upscale(volume(np.float32), grey, Options(**CPU, axis="k"))
+    exact = upscale(volume(np.float32), grey, Options(**CPU))
     assert np.abs(shrunk(exact) - volume(np.float32).array).max() < 1e-4
-    rounded = upscale(volume(np.int16), grey, Options(**CPU, axis="k"))
+    rounded = upscale(volume(np.int16), grey, Options(**CPU))
     residual = np.abs(shrunk(rounded) - volume(np.int16).array)
     report = rounded.report["consistency"]
     assert report["applied"] and residual.max() < 0.7
     assert report["max"] == pytest.approx(residual.max(), abs=1e-3)
     assert report["p99_9"] <= report["max"] and report["share_above_one_unit"] == 0
-    free = upscale(volume(np.int16), grey, Options(**CPU, axis="k", consistent=False))
+    free = upscale(volume(np.int16), grey, Options(**CPU, consistent=False))
     assert not free.report["consistency"]["applied"]
     assert free.report["consistency"]["max"] > report["max"]
 
@@ -101,18 +104,34 @@ def test_types_that_saturate_stay_in_range_and_the_residual_is_told(grey):
 def test_a_region_uses_the_whole_volumes_map_and_place(grey):
     source = volume(np.int16, shape=(6, 24, 24))
     source.array[5] += 3000
-    whole = upscale(source, grey, Options(**CPU, axis="k"))
-    part = upscale(source, grey, Options(**CPU, axis="k", region=((4, 20), (8, 24), (1, 3))))
+    whole = upscale(source, grey, Options(**CPU))
+    part = upscale(source, grey, Options(**CPU, region=((4, 20), (8, 24), (1, 3))))
     assert part.report["intensity"] == whole.report["intensity"]
     assert part.sr.size == (64, 64, 2)
     np.testing.assert_array_equal(part.bicubic.array[:, 16:-16, 16:-16], whole.bicubic.array[1:3, 48:80, 32:64])
     np.testing.assert_allclose(part.sr.ijk_to_ras @ [0, 0, 0, 1], whole.sr.ijk_to_ras @ [16, 32, 1, 1], atol=1e-6)
 
 
+def test_a_thin_region_does_not_turn_the_slices(grey):
+    sagittal = volume(np.int16, shape=(20, 20, 8), matrix=np.diag([5.0, 1, 1, 1]))
+    result = upscale(sagittal, grey, Options(**CPU, region=((0, 8), (0, 20), (3, 15))))
+    assert result.report["slice_axis"] == "i"
+    thin = Options(**CPU, region=((0, 8), (0, 20), (5, 6)))
+    with pytest.raises(DataError, match="at least 4 x 4"):
+        upscale(sagittal, grey, thin)
+
+
+def test_spacings_outside_training_are_told(grey):
+    seen = dataclasses.replace(grey, spacing_range=(0.5, 1.0))
+    assert upscale(volume(np.int16), seen, Options(**CPU)).report["notices"] == []
+    other = dataclasses.replace(grey, spacing_range=(2.0, 4.0))
+    assert "2 to 4 mm" in upscale(volume(np.int16), other, Options(**CPU)).report["notices"][0]
+
+
 def test_strips_do_not_change_the_result(grey):
     source = volume(np.int16, shape=(2, 37, 21))
-    whole = upscale(source, grey, Options(**CPU, axis="k"))
-    strips = upscale(source, grey, Options(**CPU, axis="k", strip_rows=5))
+    whole = upscale(source, grey, Options(**CPU))
+    strips = upscale(source, grey, Options(**CPU, strip_rows=5))
     assert np.abs(whole.sr.array.astype(int) - strips.sr.array).max() <= 1
 
 
@@ -125,7 +144,7 @@ def test_constant_volume_stays_constant(grey):
 def test_missing_voxels_are_put_back_and_counted(grey):
     source = volume(np.float32)
     source.array[1, 4, 5], source.array[2, 0, 0] = np.nan, np.inf
-    result = upscale(source, grey, Options(**CPU, axis="k"))
+    result = upscale(source, grey, Options(**CPU))
     assert result.report["missing_voxels"] == 2 and any("2 NaN" in text for text in result.report["notices"])
     for produced in (result.sr, result.bicubic):
         assert np.isnan(produced.array[1, 16:20, 20:24]).all() and np.isinf(produced.array[2, :4, :4]).all()
@@ -138,19 +157,19 @@ def test_colour(catalog, grey):
     by_colour = upscale(source, catalog[3].cards[0], Options(**CPU))
     assert by_colour.sr.array.shape == (3, 80, 96, 3) and by_colour.report["notices"] == []
     by_grey = upscale(source, grey, Options(**CPU))
-    assert by_grey.sr.array.shape == (3, 80, 96, 3) and "each colour channel" in by_grey.report["notices"][0]
+    assert by_grey.sr.array.shape == (3, 80, 96, 3) and "each color channel" in by_grey.report["notices"][0]
     single = upscale(Volume(np.ascontiguousarray(colour[..., 1]), np.eye(4)), grey, Options(**CPU))
     np.testing.assert_array_equal(by_grey.sr.array[..., 1], single.sr.array)
     alpha = Volume(np.concatenate([colour, colour[..., :1]], axis=-1), np.eye(4))
     assert any("alpha" in text for text in upscale(alpha, grey, Options(**CPU)).report["notices"])
-    with pytest.raises(ModelError, match="colour model"):
+    with pytest.raises(ModelError, match="color model"):
         upscale(volume(np.uint8), catalog[3].cards[0], Options(**CPU))
     with pytest.raises(DataError, match="2 components"):
         upscale(Volume(colour[..., :2], np.eye(4)), grey, Options(**CPU))
 
 
 def test_report_and_provenance(grey):
-    result = upscale(volume(np.int16), grey, Options(**CPU, axis="k"))
+    result = upscale(volume(np.int16), grey, Options(**CPU))
     assert json.loads(json.dumps(result.report)) == result.report
     assert result.provenance["Model"] == grey.id and result.provenance["WeightsSHA256"] == grey.sha256
     assert "esearch use only" in result.provenance["Notice"]
@@ -161,7 +180,7 @@ def test_report_and_provenance(grey):
 
 def test_progress_rises_to_one(grey):
     seen = []
-    upscale(volume(np.int16), grey, Options(**CPU, axis="k"), lambda *args: seen.append(args))
+    upscale(volume(np.int16), grey, Options(**CPU), lambda *args: seen.append(args))
     fractions = [fraction for fraction, _, _ in seen]
     assert fractions == sorted(fractions) and fractions[-1] == 1.0 and len(set(fractions)) > 6
     assert seen[-1][1] == "slice 3 of 3" and seen[-1][2] == 0
@@ -207,13 +226,24 @@ def test_memory_that_would_not_suffice(grey, monkeypatch):
 
     monkeypatch.setattr(psutil, "virtual_memory", lambda: types.SimpleNamespace(available=10_000))
     with pytest.raises(ResourceError, match=r"96 x 80 x 3 .*--region"):
-        upscale(volume(np.int16), grey, Options(**CPU, axis="k"))
+        upscale(volume(np.int16), grey, Options(**CPU))
 
 
 def test_weights_of_another_architecture(grey, tmp_path):
-    card = write_tiny_model(tmp_path, scale=4)
+    card = write_model(tmp_path, "edsr-ise-test-x4-psnr")
     other = json.loads((card / "card.json").read_text())
     other["config"]["features"] += 8
     (card / "card.json").write_text(json.dumps(other))
     with pytest.raises(ModelError, match="do not fit"):
         upscale(volume(np.int16), ModelCatalog([tmp_path]).cards[0], Options(**CPU))
+
+
+def test_memory_that_runs_out_in_torch_is_a_resource_error(grey, monkeypatch):
+    from SuperResolutionLib import tiling
+
+    def fail(*_):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 10 bytes.")
+
+    monkeypatch.setattr(tiling, "run", fail)
+    with pytest.raises(ResourceError, match="24 x 20"):
+        upscale(volume(np.int16), grey, Options(**CPU))

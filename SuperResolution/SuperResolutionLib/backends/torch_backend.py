@@ -12,7 +12,7 @@ from torch import nn
 
 from .. import tiling
 from ..catalog import ModelCard
-from ..errors import DeviceError, ModelError
+from ..errors import DeviceError, ModelError, ResourceError
 from ..networks import create
 from ..networks.layout import tail_halo, widest_features, widest_map
 from ..resampling import bicubic_downsample, bicubic_upsample, make_consistent
@@ -37,7 +37,7 @@ def resolve_device(name: str) -> str:
         raise DeviceError(f"There is no device '{name}'; choose auto, cpu, cuda or cuda:N.")
     if int(index or 0) >= count:
         there = "PyTorch finds no CUDA device here" if count == 0 else f"this machine has cuda:0 to cuda:{count - 1}"
-        raise DeviceError(f"The device '{name}' is not available: {there}; use --device auto or cpu.")
+        raise DeviceError(f"The device '{name}' is not available: {there}; choose auto or cpu.")
     return f"cuda:{int(index or 0)}"
 
 
@@ -53,15 +53,17 @@ class TorchModel:
         """Rows of a strip: as wanted, or with 0 as many as keep the tail's widest map within ``STRIP_BYTES``."""
         if wanted > 0:
             return wanted
-        widest = max(4 * widest_map(stage.tail) for stage in self.net.stages) * width
+        widest, scale = 1, 1
+        for stage in self.net.stages:
+            widest, scale = max(widest, 4 * widest_map(stage.tail) * width * scale), scale * stage.scale
         return max(8, STRIP_BYTES // widest)
 
     def polls(self, height: int, rows: int) -> int:
         """How often ``enlarge`` polls for a slice of this height, not counting the borders of gated tails."""
         return tiling.count_polls(self.net, height, rows)
 
-    def working_bytes(self, height: int, width: int, rows: int) -> int:
-        """Rough upper estimate of the memory that one slice takes while it is enlarged."""
+    def working_bytes(self, channels: int, height: int, width: int, rows: int) -> int:
+        """Rough upper estimate of the memory that one slice of an image takes while it is enlarged."""
         total = 0
         for stage in self.net.stages:
             strip_height = min(rows + 2 * tail_halo(stage.tail), height)
@@ -69,13 +71,24 @@ class TorchModel:
             strip = widest_map(stage.tail) * strip_height * width
             total = max(total, 4 * (6 * features + 3 * strip))
             height, width = height * stage.scale, width * stage.scale
-        return total + 6 * 4 * height * width * self.net.channels
+        return total + 6 * 4 * height * width * channels
 
     @torch.inference_mode()
     def enlarge(self, plane: np.ndarray, rows: int, poll: Callable[[], None]) -> np.ndarray:
         """(c, h, w) float32 in the network's range to (c, h * scale, w * scale); ``poll`` may raise to stop it."""
         image = self._tensor(plane).contiguous(memory_format=torch.channels_last)
-        return tiling.run(self.net, image, rows, poll)[0].float().cpu().numpy()
+        try:
+            # TensorFloat-32 would round to 10 bits where float32 was promised.
+            with torch.backends.cudnn.flags(allow_tf32=False):
+                return tiling.run(self.net, image, rows, poll)[0].float().cpu().numpy()
+        except RuntimeError as error:
+            if not _out_of_memory(error):
+                raise
+            size = f"{plane.shape[2]} x {plane.shape[1]}"
+            raise ResourceError(
+                f"The memory of {self.device} does not suffice for slices of {size} voxels; upscale a region of the "
+                "image (--region in the terminal), enlarge fewer rows at once (--tile), or use another device."
+            ) from error
 
     @torch.inference_mode()
     def bicubic(self, plane: np.ndarray) -> np.ndarray:
@@ -111,6 +124,11 @@ def load(card: ModelCard, device: str) -> TorchModel:
         net.load_state_dict(state)
     except (SafetensorError, RuntimeError, OSError) as error:
         raise ModelError(
-            f"The weights of {card.id} do not fit its architecture: {str(error).splitlines()[0]}"
+            f"The weights of {card.id} do not fit the network that its card describes; install the model again."
         ) from error
     return TorchModel(net, card.scale, place)
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    # On a CPU torch raises a plain RuntimeError.
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -14,8 +14,8 @@ BICUBIC_REACH = 2
 
 
 def convolutions(module: nn.Module) -> list[nn.Conv2d]:
-    """All convolutions inside a module."""
-    return [layer for layer in module.modules() if isinstance(layer, nn.Conv2d)]
+    """The convolutions over a map inside a module; pointwise ones, such as those of gates, are left out."""
+    return [layer for layer in module.modules() if _full(layer)]
 
 
 def gated_steps(tail: nn.Module) -> list[Shuffle]:
@@ -46,7 +46,6 @@ def widest_features(trunk: nn.Module) -> int:
 
 
 def _full(layer: nn.Module) -> bool:
-    """Whether a layer is a convolution over a map, not one over the single means of a gate."""
     return isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1)
 
 

@@ -73,11 +73,11 @@ class Trunk(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shallow = x = self.first(x * self.input_gain)
-        outputs = []
+        first = None
         for block in self.blocks:
             x, early = block(x)
-            outputs.append(x)
-        return self.fuse(torch.cat([shallow, self.last(x), outputs[0], early], dim=1))
+            first = x if first is None else first
+        return self.fuse(torch.cat([shallow, self.last(x), first, early], dim=1))
 
 
 def span(

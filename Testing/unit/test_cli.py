@@ -35,20 +35,7 @@ FAMILY = "edsr-ise-test-psnr"
 MATRIX = np.array([[-0.6, 0.2, 0.3, 20.0], [0.1, -0.5, 1.9, -30.5], [-0.3, -0.3, 1.2, 7.25], [0.0, 0.0, 0.0, 1.0]])
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    write_model(folder, X2)
-    write_model(folder, X4)
-    write_model(folder, COLOUR, channels=3)
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def only_these_models(models, tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("SUPERRESOLUTION_MODELS", str(models))
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("home")))
-    monkeypatch.setattr(catalog, "BUNDLED", models / "none")
+pytestmark = pytest.mark.usefixtures("only_these_models")
 
 
 def straight(matrix: np.ndarray) -> np.ndarray:

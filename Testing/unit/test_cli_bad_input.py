@@ -28,20 +28,7 @@ X2, COLOUR, FAMILY = "edsr-ise-test-x2-psnr", "edsr-ise-colour-x2-psnr", "edsr-i
 UNWRITABLE = Path("/proc")
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    write_model(folder, X2)
-    write_model(folder, "edsr-ise-test-x4-psnr")
-    write_model(folder, COLOUR, channels=3)
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def only_these_models(models, tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("SUPERRESOLUTION_MODELS", str(models))
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("home")))
-    monkeypatch.setattr(catalog, "BUNDLED", models / "none")
+pytestmark = pytest.mark.usefixtures("only_these_models")
 
 
 @pytest.fixture

@@ -29,13 +29,7 @@ STUDY = "1.2.826.0.1.3680043.8.498.2"
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
-@pytest.fixture(autouse=True)
-def nothing_is_printed(capfd):
-    """Decoders complain on the process's error stream; none of that may reach a user."""
-    yield
-    captured = capfd.readouterr()
-    assert captured.err == ""
-    assert captured.out == ""
+pytestmark = pytest.mark.usefixtures("nothing_is_printed")
 
 
 @pytest.fixture

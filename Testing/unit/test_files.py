@@ -28,13 +28,7 @@ INTEGERS = ["int8", "uint8", "int16", "uint16", "int32", "uint32"]
 PROVENANCE = {"Model": "edsr-ise-general-x4-psnr", "Scale": "4", "Statement": "research use only", "Weights": "a" * 64}
 
 
-@pytest.fixture(autouse=True)
-def nothing_is_printed(capfd):
-    """Image libraries complain on the process's error stream; none of that may reach a user."""
-    yield
-    captured = capfd.readouterr()
-    assert captured.err == ""
-    assert captured.out == ""
+pytestmark = pytest.mark.usefixtures("nothing_is_printed")
 
 
 @pytest.fixture

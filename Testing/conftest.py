@@ -21,6 +21,15 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 os.environ.pop("SUPERRESOLUTION_MODELS", None)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_models_of_the_user(tmp_path_factory):
+    """Nor are the models in that person's own folder, which lies under one of these (on macOS it stays)."""
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in ("XDG_DATA_HOME", "LOCALAPPDATA"):
+            patch.setenv(variable, str(tmp_path_factory.mktemp("home")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     """The folder of real images that SUPERRESOLUTION_DATA names."""

@@ -85,6 +85,7 @@ def _inverse(length: int, scale: int, first: int, last: int):
     """Inverse of rows and columns first:last of D U along an axis of that length, float64; well conditioned (2)."""
     import torch
 
-    eye = torch.eye(length, dtype=torch.float64)[None, None]
-    up = _resize(eye, (length, length * scale))
-    return torch.linalg.inv(_resize(up, (length, length))[0, 0].T[first:last, first:last])
+    with torch.inference_mode(False):  # what is remembered must serve gradients as well
+        eye = torch.eye(length, dtype=torch.float64)[None, None]
+        up = _resize(eye, (length, length * scale))
+        return torch.linalg.inv(_resize(up, (length, length))[0, 0].T[first:last, first:last])

@@ -17,7 +17,7 @@ from .resampling import bicubic_upsample
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from .networks.blocks import Generator, ImprovedSE, Stage
+    from .networks.blocks import Generator, Shuffle, Stage
 
 
 def run(net: Generator, image: Tensor, strip_rows: int, poll: Callable[[], None]) -> Tensor:
@@ -66,12 +66,15 @@ def _run_stage(stage: Stage, image: Tensor, strip_rows: int) -> Tensor:
 
 
 def _run_tail(tail: nn.Module, features: Tensor, scale: int, strip_rows: int) -> Tensor:
-    gates = _fix_gates(tail, features)
+    from .networks.layout import gated_steps
+
+    gated = gated_steps(tail)
     try:
+        _fix_gates(gated, features, tail)
         return _strips(tail, features, scale, strip_rows)
-    finally:
-        for gate in gates:
-            gate.fixed = None
+    finally:  # also when the run is stopped in between: the network may be used again
+        for step in gated:
+            step.after.fixed = None
 
 
 def _strips(tail: nn.Module, features: Tensor, scale: int, strip_rows: int) -> Tensor:
@@ -91,21 +94,17 @@ def _strips(tail: nn.Module, features: Tensor, scale: int, strip_rows: int) -> T
     return output
 
 
-def _fix_gates(tail: nn.Module, features: Tensor) -> list[ImprovedSE]:
-    """Compute every gate of the tail from the whole features and hold it in ``gate.fixed``; returns those gates.
+def _fix_gates(gated: list[Shuffle], features: Tensor, tail: nn.Module) -> None:
+    """Compute the gates of a tail's steps from the whole features and hold each in its ``fixed``.
 
-    Works through the tail's steps with the maps' sum and their borders, from which the next step's sums follow.
+    Works through the steps with the maps' sum and their borders, from which the next step's sums follow.
     """
     import torch
 
-    from .networks.layout import gated_steps, tail_halo
+    from .networks.layout import tail_halo
 
-    gated = gated_steps(tail)
-    if not gated:
-        return []
     borders = _Borders(features, tail_halo(tail) + 1)
     total, pixels = features.sum(dim=(2, 3), dtype=torch.float64), features.shape[-2] * features.shape[-1]
-    fixed = []
     for step in gated:
         sums = _convolved_sum(step.conv, total, borders.lines(), pixels)
         factor = step.shuffle.upscale_factor
@@ -113,10 +112,8 @@ def _fix_gates(tail: nn.Module, features: Tensor) -> list[ImprovedSE]:
         pixels *= factor**2
         mean = (total / pixels).float()[..., None, None]
         step.after.fixed = step.after.gate(mean)
-        fixed.append(step.after)
         total = total * step.after.fixed[..., 0, 0].double()
         borders.advance(step)
-    return fixed
 
 
 class _Borders:

@@ -69,3 +69,12 @@ def test_long_axes_are_solved_in_windows_as_exactly(length):
     assert (bicubic_downsample(make_consistent(arbitrary, low), 2) - low).abs().max() < 2e-5
     tall, wide = make_consistent(arbitrary.mT, low.mT), make_consistent(arbitrary, low)
     assert torch.allclose(tall.mT, wide, atol=1e-6)
+
+
+def test_what_inference_remembered_serves_gradients():
+    low = picture(6, 13)
+    with torch.inference_mode():
+        make_consistent(picture(12, 26), low)
+    image = picture(12, 26).requires_grad_()
+    make_consistent(image, low).square().sum().backward()
+    assert image.grad.abs().sum() > 0

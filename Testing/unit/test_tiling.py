@@ -83,3 +83,19 @@ def test_poll_stops_between_layers():
         tiling.run(net, torch.rand(1, 1, 8, 8), 0, poll)
     tiling.run(net, torch.rand(1, 1, 8, 8), 0, lambda: None)
     assert len(calls) == 3
+
+
+def test_a_stopped_run_leaves_no_gate_behind():
+    net, image = build("edsr_ise", 4), torch.rand(1, 1, 16, 8)
+    layers = tiling.count_polls(net, 16, 0)
+    for stop in range(1, layers + 8):
+        calls = []
+
+        def poll(calls=calls, stop=stop):
+            calls.append(None)
+            if len(calls) == stop:
+                raise Cancelled("stopped")
+
+        with pytest.raises(Cancelled), torch.inference_mode():
+            tiling.run(net, image, 4, poll)
+        assert all(step.after.fixed is None for step in net.stages[0].tail if hasattr(step, "after"))

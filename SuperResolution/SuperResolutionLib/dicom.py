@@ -131,12 +131,20 @@ def _folder_headers(folder: Path) -> dict:
     return headers
 
 
+def _should_be_image(header) -> bool:
+    """Whether a file says of itself that it is an image, for one whose header ends before the image's size."""
+    kind = getattr(header, "file_meta", {}).get("MediaStorageSOPClassUID")
+    return kind is not None and "Image Storage" in kind.name
+
+
 def _refuse_other_objects(path: Path, headers: dict) -> None:
     """Leave only images in ``headers``; a folder often also holds reports, plans and masks."""
     other = set()
     for file, header in list(headers.items()):
         modality = str(header.get("Modality") or "")
         if modality in _NOT_IMAGES or not header.get("Rows") or not header.get("Columns"):
+            if modality not in _NOT_IMAGES and _should_be_image(header):
+                raise _damaged(file)
             other.add(_NOT_IMAGES.get(modality) or f"an object without pixels ({modality or 'unknown kind'})")
             del headers[file]
     if not headers:

@@ -11,6 +11,7 @@ import pytest
 import SimpleITK as sitk
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
+    BasicTextSRStorage,
     CTImageStorage,
     EnhancedMRImageStorage,
     ExplicitVRLittleEndian,
@@ -216,7 +217,7 @@ def test_other_files_beside_a_series_are_ignored(tmp_path, rng):
     (tmp_path / "readme.txt").write_text("a note")
     (tmp_path / ".DS_Store").write_bytes(bytes(200))
     (tmp_path / "subfolder").mkdir()
-    report = image_dataset(pixels[0], SecondaryCaptureImageStorage, Modality="SR", SeriesInstanceUID=generate_uid())
+    report = image_dataset(pixels[0], BasicTextSRStorage, Modality="SR", SeriesInstanceUID=generate_uid())
     for keyword in ("Rows", "Columns", "PixelData"):
         delattr(report, keyword)
     report.save_as(tmp_path / "report.dcm", enforce_file_format=True)
@@ -429,7 +430,8 @@ def test_grey_and_colour_in_one_series(tmp_path, rng):
 
 @pytest.mark.parametrize("modality,kind", [("SEG", "segmentation"), ("RTDOSE", "dose"), ("SR", "without pixels")])
 def test_objects_that_are_no_images(tmp_path, rng, modality, kind):
-    dataset = image_dataset(stored_slices(rng, 1)[0], SecondaryCaptureImageStorage, Modality=modality)
+    storage = BasicTextSRStorage if modality == "SR" else SecondaryCaptureImageStorage
+    dataset = image_dataset(stored_slices(rng, 1)[0], storage, Modality=modality)
     if modality == "SR":
         del dataset.Rows, dataset.Columns, dataset.PixelData
     dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
@@ -453,6 +455,16 @@ def test_truncated_slice(tmp_path, rng, compressed, fraction):
         with pytest.raises(DataError, match="damaged or truncated") as caught:
             read_volume(path)
         assert str(file) in str(caught.value)
+
+
+def test_a_slice_cut_short_in_its_header_is_not_passed_over(tmp_path, rng):
+    write_series(tmp_path, stored_slices(rng, 3), along_z(0, 1, 2))
+    last = sorted(tmp_path.iterdir())[-1]
+    data = last.read_bytes()
+    last.write_bytes(data[: data.index(b"\x28\x00\x10\x00")])
+    for path in (tmp_path, last):
+        with pytest.raises(DataError, match="damaged or truncated"):
+            read_volume(path)
 
 
 def test_damaged_header(tmp_path, rng):

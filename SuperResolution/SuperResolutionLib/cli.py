@@ -151,7 +151,9 @@ def _summary(card: ModelCard) -> dict:
 
 @app.command(name="upscale")
 def upscale_command(
-    input_path: Annotated[Path, typer.Argument(metavar="INPUT", help="Image file, DICOM file or DICOM folder.")],
+    input_path: Annotated[
+        Path, typer.Argument(metavar="INPUT", readable=False, help="Image file, DICOM file or DICOM folder.")
+    ],
     output_path: Annotated[
         Path, typer.Argument(metavar="OUTPUT", help="NIfTI, NRRD or MHA file; PNG or TIFF for a single slice.")
     ],
@@ -240,7 +242,8 @@ def parse_region(text: str | None) -> Region | None:
 @app.command(name="compare", short_help="Score a model beside other methods, with PSNR and SSIM.")
 def compare_command(
     reference: Annotated[
-        Path, typer.Argument(metavar="HR", help="High-resolution image file, DICOM file or DICOM folder.")
+        Path,
+        typer.Argument(metavar="HR", readable=False, help="High-resolution image file, DICOM file or DICOM folder."),
     ],
     model: ModelOption,
     scale: ScaleOption = None,

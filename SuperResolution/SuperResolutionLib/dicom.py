@@ -123,6 +123,8 @@ def _folder_headers(folder: Path) -> dict:
             head = stream.read(4096)
         if looks_like_dicom(head):
             headers[file] = _header(file)
+        elif file.suffix.lower() == ".dcm":
+            raise _damaged(file)
     if not headers:
         raise DataError(
             f"None of the {len(files)} files in the folder {folder} is DICOM (subfolders are not searched); "

@@ -78,6 +78,8 @@ def read_volume(path: str | os.PathLike, series: str | None = None) -> Volume:
     if array.ndim == 4 and array.shape[3] == 4:
         array = np.ascontiguousarray(array[..., :3])
         source["Notice"] = "The alpha channel (transparency) was dropped."
+    if format_name in ("PNG", "JPEG"):
+        source["Spacing"] = "unknown"
     matrix = itk.image_geometry(image)
     if format_name == "NIfTI":
         _refuse_ignored_sform(path, image, matrix)

@@ -85,7 +85,8 @@ def plan(volume: Volume, card: ModelCard, region: Region | None = None, axis: st
         raise DataError(f"Voxels of type {array.dtype} cannot be enlarged; convert the image to integer or float32.")
     intensity = choose_map(array, card.intensity)
     along = slice_axis(volume.size, volume.spacing, axis)  # of the whole volume: a thin region must not turn it
-    notices += _unusual_spacing(volume.spacing, along, card)
+    if volume.source.get("Spacing") != "unknown":
+        notices += _unusual_spacing(volume.spacing, along, card)
     volume = volume.with_array(array)
     if region is not None:
         volume = _crop(volume, region)

@@ -95,7 +95,7 @@ def upscale(
     job = plan(volume, card, options.region, options.axis)
     model = torch_backend.load(card, options.device)
     rows = model.strip_rows(job.width, options.strip_rows)
-    _check_memory(job, model.working_bytes(job.planes.shape[1], job.height, job.width, rows))
+    _check_memory(job, options.bicubic, model.working_bytes(job.planes.shape[1], job.height, job.width, rows))
     calls = job.planes.shape[1] // card.channels
     clock = _Clock(len(job.planes), calls * model.polls(job.height, rows), progress, cancelled)
     sr, bicubic = job.empty(), job.empty() if options.bicubic else None
@@ -117,11 +117,13 @@ def upscale(
     return _result(job, card, options, model.device, sr, bicubic, residual.summary(), time.monotonic() - began)
 
 
-def _check_memory(job: Job, working: int) -> None:
+def _check_memory(job: Job, bicubic: bool, working: int) -> None:
     import psutil
 
-    # SR and bicubic, and both once more unless they are made in the volume's axis order.
-    copies = 2 if job.axis == 2 and job.planes.shape[1] == 1 else 4
+    # The outputs, and all of them once more where they are not made in the volume's axis order; otherwise one, which
+    # a door copies to hand it on.
+    outputs = 2 if bicubic else 1
+    copies = outputs + 1 if job.axis == 2 and job.planes.shape[1] == 1 else 2 * outputs
     needed, free = copies * job.output_bytes + working, psutil.virtual_memory().available
     if needed > MEMORY_SHARE * free:
         size = " x ".join(str(n * s) for n, s in zip(job.source.size, job.scale_per_axis))

@@ -467,6 +467,16 @@ def test_a_slice_cut_short_in_its_header_is_not_passed_over(tmp_path, rng):
             read_volume(path)
 
 
+@pytest.mark.parametrize("held", [0, 100])
+def test_an_empty_slice_is_not_passed_over(tmp_path, rng, held):
+    write_series(tmp_path, stored_slices(rng, 3), along_z(0, 1, 2))
+    last = sorted(tmp_path.iterdir())[-1]
+    last.rename(last.with_suffix(".dcm"))
+    last.with_suffix(".dcm").write_bytes(bytes(held))
+    with pytest.raises(DataError, match="damaged or truncated"):
+        read_volume(tmp_path)
+
+
 def test_damaged_header(tmp_path, rng):
     write_series(tmp_path, stored_slices(rng, 1), along_z(0), NumberOfFrames="1")
     file = next(tmp_path.iterdir())

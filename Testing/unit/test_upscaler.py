@@ -125,6 +125,8 @@ def test_spacings_outside_training_are_told(grey):
     seen = dataclasses.replace(grey, spacing_range=(0.5, 1.0))
     assert upscale(volume(np.int16), seen, Options(**CPU)).report["notices"] == []
     other = dataclasses.replace(grey, spacing_range=(2.0, 4.0))
+    flat = dataclasses.replace(volume(np.int16), source={"Spacing": "unknown"})
+    assert upscale(flat, other, Options(**CPU)).report["notices"] == []
     assert "2 to 4 mm" in upscale(volume(np.int16), other, Options(**CPU)).report["notices"][0]
 
 

@@ -85,6 +85,14 @@ def test_poll_stops_between_layers():
     assert len(calls) == 3
 
 
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_polls_are_as_many_as_counted(name):
+    net, calls = build(name, 4), []
+    with torch.inference_mode():
+        tiling.run(net, torch.rand(1, 1, 12, 8), 0, lambda: calls.append(None))
+    assert len(calls) == tiling.count_polls(net, 12, 0) >= 2
+
+
 def test_a_stopped_run_leaves_no_gate_behind():
     net, image = build("edsr_ise", 4), torch.rand(1, 1, 16, 8)
     layers = tiling.count_polls(net, 16, 0)

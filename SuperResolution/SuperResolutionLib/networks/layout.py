@@ -8,14 +8,17 @@ from math import ceil
 from torch import nn
 
 from .blocks import BicubicUpsample, ImprovedSE, Shuffle
+from .span import Conv3XC
 
 #: Half-width of the bicubic kernel in input pixels.
 BICUBIC_REACH = 2
 
 
-def convolutions(module: nn.Module) -> list[nn.Conv2d]:
-    """The convolutions over a map inside a module; pointwise ones, such as those of gates, are left out."""
-    return [layer for layer in module.modules() if _full(layer)]
+def convolutions(module: nn.Module) -> list[nn.Module]:
+    """The layers inside a module that convolve over a map; pointwise ones, such as those of gates, are left out."""
+    factored = [layer for layer in module.modules() if isinstance(layer, Conv3XC)]
+    factors = {id(part) for layer in factored for part in layer.children()}  # multiplied out, never called
+    return factored + [layer for layer in module.modules() if _full(layer) and id(layer) not in factors]
 
 
 def gated_steps(tail: nn.Module) -> list[Shuffle]:

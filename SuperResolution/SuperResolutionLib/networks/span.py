@@ -22,6 +22,7 @@ class Conv3XC(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, gain: int = 2):
         super().__init__()
+        self.out_channels = outputs
         self.shortcut = nn.Conv2d(inputs, outputs, 1)
         self.expand = nn.Conv2d(inputs, inputs * gain, 1)
         self.middle = nn.Conv2d(inputs * gain, outputs * gain, 3)

@@ -38,7 +38,7 @@ class SuperResolution(ScriptedLoadableModule):
         self.parent.dependencies = []
         self.parent.contributors = ["SlicerSuperResolution contributors"]
         self.parent.helpText = _(
-            "Enlarges medical images 2 to 16 times per slice with trained neural networks, beside bicubic "
+            "Enlarges medical images slice by slice with trained neural networks, beside bicubic "
             "interpolation of the same image. Choose a volume and a model, then click Upscale."
         )
         self.parent.acknowledgementText = _(

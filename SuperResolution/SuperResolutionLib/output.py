@@ -78,7 +78,7 @@ def check_output(
     _check_kind(path, output, volume_is_single_slice, dtype, channels)
     check_place(path, overwrite)
     if not output.metadata:
-        check_place(sidecar_path(path), overwrite=True)
+        check_place(sidecar_path(path), overwrite)
     return path
 
 

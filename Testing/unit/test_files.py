@@ -674,3 +674,15 @@ def test_nan_and_infinity_survive_nifti(tmp_path, suffix, dtype, channels):
     path = tmp_path / f"image{suffix}"
     sitk.WriteImage(sitk.GetImageFromArray(array, isVector=channels > 1), str(path))
     np.testing.assert_array_equal(read_volume(path).array, array)
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".tif"])
+def test_a_file_in_the_sidecars_place_is_replaced_only_on_request(tmp_path, suffix):
+    volume = Volume(np.zeros((1, 4, 5), np.uint8), np.eye(4))
+    path = tmp_path / f"sr{suffix}"
+    sidecar_path(path).write_text("mine")
+    with pytest.raises(DataError, match=r"provenance\.json exists already"):
+        write_volume(volume, path, PROVENANCE)
+    assert sidecar_path(path).read_text() == "mine" and not path.exists()
+    write_volume(volume, path, PROVENANCE, overwrite=True)
+    assert json.loads(sidecar_path(path).read_text())["Model"] == PROVENANCE["Model"]

@@ -3,14 +3,14 @@
 # No postponed annotations here: parameterNodeWrapper reads those of the parameter node class.
 import importlib
 import sys
-from typing import Union
+from typing import Annotated, Union
 
 import numpy as np
 import slicer
 import vtk
 from slicer.i18n import tr as _
 from slicer.i18n import translate
-from slicer.parameterNodeWrapper import parameterNodeWrapper
+from slicer.parameterNodeWrapper import Choice, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
@@ -19,13 +19,20 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
-from SuperResolutionLib import mrml
+from SuperResolutionLib import mrml, mrml_region
 from SuperResolutionLib.catalog import ModelCatalog
-from SuperResolutionLib.errors import Cancelled
-from SuperResolutionLib.upscaler import Options, upscale
+from SuperResolutionLib.errors import UsageError
+from SuperResolutionLib.upscaler import Options
+from SuperResolutionPanel import childprocess, sampledata
+from SuperResolutionPanel.choices import argumentsOf, timePointsOf
+from SuperResolutionPanel.compareview import CompareView
 from SuperResolutionPanel.firstuse import FirstUse
 from SuperResolutionPanel.form import Form
+from SuperResolutionPanel.modelfolder import chosenFolder
 from SuperResolutionPanel.runcontrol import RunControl
+from SuperResolutionPanel.target import Target
+from SuperResolutionPanel.upscaling import Upscaling
+from SuperResolutionPanel.warmup import WarmUp
 
 
 class SuperResolution(ScriptedLoadableModule):
@@ -45,6 +52,7 @@ class SuperResolution(ScriptedLoadableModule):
             "Computes with PyTorch, installed by the PyTorch extension of Slicer. The publications behind each model "
             "are named in the documentation of this extension."
         )
+        sampledata.registerWhenStarted()
 
 
 # The node selectors offer exactly these classes. Written as Union because Slicer's GUI connector knows no other form.
@@ -56,21 +64,32 @@ class SuperResolutionParameterNode:
     """What the user chose; saved with the scene.
 
     inputVolume - image to upscale.
+    extent, roi - what of it: "volume", "roi" (the box around this region of interest), "slice" (the one that is shown).
+    allTimePoints - all volumes of the sequence that the input shows, not only the present one.
     srVolume, bicubicVolume - volumes that take the results; created when empty.
     modelFamily, scale - which model of the catalog.
     makeBicubic - also enlarge by bicubic interpolation.
     keepConsistent - correct the result so that it gives the input again when reduced.
-    device - "auto", "cpu", "cuda" or "cuda:N".
+    device - "auto", "cpu", "cuda" or "cuda:N". precision - "float32", "bfloat16" or "float16".
+    showOriginal, showDifference, showVoxels, orientation - how results are compared.
     """
 
     inputVolume: ImageVolume
+    roi: slicer.vtkMRMLMarkupsROINode
     srVolume: ImageVolume
     bicubicVolume: ImageVolume
     modelFamily: str
     scale: int = 4
+    extent: Annotated[str, Choice(["volume", "roi", "slice"])] = "volume"
+    allTimePoints: bool = False
     makeBicubic: bool = True
     keepConsistent: bool = True
     device: str = "auto"
+    precision: Annotated[str, Choice(["float32", "bfloat16", "float16"])] = "float32"
+    showOriginal: bool = False
+    showDifference: bool = False
+    showVoxels: bool = True
+    orientation: Annotated[str, Choice(["volume", "Axial", "Sagittal", "Coronal"])] = "volume"
 
 
 class SuperResolutionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -79,14 +98,13 @@ class SuperResolutionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     Args:
         parent: the module's widget in Slicer.
         logic: SuperResolutionLogic to use instead of a new one.
-        prepare: called before a run instead of the first-use set-up.
+        firstUse: FirstUse to use instead of a new one.
     """
 
-    def __init__(self, parent=None, logic=None, prepare=None):
+    def __init__(self, parent=None, logic=None, firstUse=None):
         self.logic = logic
-        self._prepare = prepare
-        self._form = None
-        self._run = None
+        self._firstUse = firstUse
+        self._form = self._run = self._warmUp = self._compareView = None
         self._parameterNode = None
         self._parameterNodeGuiTag = None
         VTKObservationMixin.__init__(self)
@@ -102,9 +120,11 @@ class SuperResolutionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         uiWidget.setMRMLScene(slicer.mrmlScene)
 
         self.logic = self.logic or SuperResolutionLogic()
-        prepare = self._prepare or FirstUse(self.resourcePath("requirements.txt")).ensure
-        self._form = Form(self.ui, lambda: self.logic.catalog.families())
-        self._run = RunControl(self._form, self.logic.upscale, prepare)
+        self._firstUse = self._firstUse or FirstUse(self.resourcePath("requirements.txt"))
+        self._compareView = CompareView(self.ui)
+        self._form = Form(self.ui, lambda: self.logic.catalog, self._compareView.sliceNode, self.onCatalogChanged)
+        self._run = RunControl(self._form, self.logic.upscale, self.prepare, self.onRunEnded)
+        self._warmUp = WarmUp(self.logic, self._firstUse.isComplete, self._form.setDevices)
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
@@ -114,19 +134,28 @@ class SuperResolutionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def cleanup(self) -> None:
         """Called when the application closes and before the module is reloaded."""
         self._run.cancel()
+        self._warmUp.stop()  # after the run, whose end asks for a new child process
         self.setParameterNode(None)
+        self._compareView.close()
         self.removeObservers()
+        self.logic.close()
 
     def enter(self) -> None:
         """Called each time the user opens this module."""
         self.initializeParameterNode()
+        self._warmUp.start()
 
     def exit(self) -> None:
         """Called each time the user opens a different module; a run goes on."""
+        self._warmUp.stop()
+        self._compareView.hide()
         self.setParameterNode(None)
 
     def onReload(self) -> None:
         """Reload the module with the packages beside it."""
+        # Here and not only in cleanup(), because nobody would know the child process any more.
+        self._run.cancel()
+        self.logic.close()
         # Forgetting them all is the one order that is always right: each is read again when it is imported next.
         packages = ("SuperResolutionLib", "SuperResolutionPanel")
         for name in [name for name in sys.modules if name.partition(".")[0] in packages]:
@@ -137,6 +166,7 @@ class SuperResolutionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onSceneStartClose(self, caller, event) -> None:
         """The nodes are about to go: a run has nothing left to write to."""
         self._run.cancel()
+        self._compareView.hide()
         self.setParameterNode(None)
 
     def onSceneEndClose(self, caller, event) -> None:
@@ -145,6 +175,11 @@ class SuperResolutionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._form.showStatus("")
         if self.parent.isEntered:
             self.initializeParameterNode()
+
+    def onCatalogChanged(self) -> None:
+        """The folder with the user's own models, or what is in it, changed."""
+        self.logic.forgetCatalog()
+        self.updateForm()
 
     def initializeParameterNode(self) -> None:
         """Show the scene's parameter node, with the first volume chosen if none is."""
@@ -166,38 +201,43 @@ class SuperResolutionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.updateForm()
 
     def updateForm(self, caller=None, event=None) -> None:
-        """Bring the lists and the button up to date with the parameter node."""
+        """Bring the lists, the comparison and the button up to date with the parameter node."""
         inputVolume = self._parameterNode.inputVolume if self._parameterNode is not None else None
         channels = mrml.channelsOf(inputVolume)
         if self._parameterNode is not None:
-            self._form.update(self._parameterNode, channels)
+            self._form.update(self._parameterNode, channels, timePointsOf(inputVolume))
+        self._compareView.update(self._parameterNode)
         if not self._run.running:
             self._form.showReady(self._form.obstacle(channels))
+
+    def prepare(self) -> None:
+        """Before a run: what is missing is installed, with consent."""
+        if self._firstUse.ensure():
+            self.logic.close()  # a child process that began without it would go on without it
 
     def onApplyButton(self) -> None:
         """Start a run, or cancel the one that is running."""
         if self._run.running:
             self._run.cancel()
-            return
-        chosen = self._parameterNode
-        nodes = self._run.start(
-            {
-                "inputVolume": chosen.inputVolume,
-                "model": chosen.modelFamily,
-                "scale": chosen.scale,
-                "srVolume": chosen.srVolume,
-                "bicubicVolume": chosen.bicubicVolume,
-                "makeBicubic": chosen.makeBicubic,
-                "keepConsistent": chosen.keepConsistent,
-                "device": chosen.device,
-            }
-        )
+        else:
+            self._run.start(self.chosenArguments)
+
+    def chosenArguments(self) -> dict:
+        """What the parameter node says, as arguments of the logic."""
+        self._form.refresh()
+        return argumentsOf(self.logic.getParameterNode(), self._compareView.sliceNode())
+
+    def onRunEnded(self, nodes) -> None:
+        """A run ended, with (SR node, bicubic node or None), or with None."""
         if nodes is not None:
             # The user may have left the panel meanwhile: write to the scene's node, not to the one that is shown.
             chosen = self.logic.getParameterNode()
-            chosen.srVolume = nodes[0]
-            chosen.bicubicVolume = nodes[1] or chosen.bicubicVolume
+            with slicer.util.NodeModify(chosen):
+                chosen.srVolume = nodes[0]
+                chosen.bicubicVolume = nodes[1] or chosen.bicubicVolume
         self.updateForm()
+        if self._parameterNode is not None:
+            self._warmUp.start()  # cancelling ended the child process
 
 
 class SuperResolutionLogic(ScriptedLoadableModuleLogic):
@@ -205,20 +245,36 @@ class SuperResolutionLogic(ScriptedLoadableModuleLogic):
 
     Args:
         catalog: ModelCatalog to use instead of the default one (bundled models and the user's).
-        engine: function to use instead of ``SuperResolutionLib.upscaler.upscale``.
+        worker: SuperResolutionLib.jobs.Worker to use instead of the one that all logics share.
     """
 
-    def __init__(self, catalog=None, engine=upscale):
+    def __init__(self, catalog=None, worker=None):
         ScriptedLoadableModuleLogic.__init__(self)
-        self._catalog = catalog
-        self._engine = engine
+        self._givenCatalog = self._catalog = catalog
+        self._worker = worker
 
     @property
     def catalog(self):
         """The models that exist, read when first asked for."""
         if self._catalog is None:
-            self._catalog = ModelCatalog.default()
+            self._catalog = ModelCatalog.default(chosenFolder())
         return self._catalog
+
+    def forgetCatalog(self) -> None:
+        """Read the catalog again when it is asked for next."""
+        self._catalog = self._givenCatalog
+
+    @property
+    def worker(self):
+        """The child process that computes; asking for it does not start it."""
+        return self._worker or childprocess.sharedWorker()
+
+    def close(self) -> None:
+        """End the child process, with the run that it works on; the next run starts another."""
+        if self._worker is not None:
+            self._worker.close()
+        else:
+            childprocess.closeSharedWorker()
 
     def getParameterNode(self):
         return SuperResolutionParameterNode(super().getParameterNode())
@@ -233,10 +289,16 @@ class SuperResolutionLogic(ScriptedLoadableModuleLogic):
         makeBicubic: bool = True,
         keepConsistent: bool = True,
         device: str = "auto",
+        precision: str = "float32",
+        region=None,
+        roi=None,
+        allTimePoints: bool = False,
+        waitForCompletion: bool = True,
         progress=None,
         cancelled=None,
+        completed=None,
     ):
-        """Upscale a volume node and put the result into the scene, beside it.
+        """Upscale a volume node in a child process and put the result into the scene, beside it.
 
         Args:
             inputVolume: scalar or vector volume node.
@@ -246,24 +308,36 @@ class SuperResolutionLogic(ScriptedLoadableModuleLogic):
             makeBicubic: also enlarge by bicubic interpolation, for comparison.
             keepConsistent: correct the result so that it gives the input again when reduced.
             device: "auto", "cpu", "cuda" or "cuda:N".
+            precision: "float32", "bfloat16" or "float16".
+            region: upscale only these voxels, half-open ranges ((i0, i1), (j0, j1), (k0, k1)).
+            roi: upscale only the box of voxels around this vtkMRMLMarkupsROINode.
+            allTimePoints: if the volume shows a sequence, upscale each of its volumes into new sequences, whose
+                proxy volumes are the result.
+            waitForCompletion: return when the result is in the scene; the event loop lives on meanwhile. Otherwise
+                return at once and let ``completed`` tell the end.
             progress: called with (fraction 0..1, stage, seconds left or None).
             cancelled: called often; a true answer stops the run.
+            completed: called once at the end, with (nodes, None) or (None, error).
 
         Returns:
-            (SR node, bicubic node or None).
+            (SR node, bicubic node or None); without waiting, an Upscaling with ``cancel()`` and ``running``.
 
         Raises:
-            SuperResolutionError: with one sentence for the user; the scene is then as it was.
+            SuperResolutionError: with one sentence for the user; the scene is then as it was. Without waiting, only
+                for what is wrong before the run begins.
         """
-        mrml.checkInputNode(inputVolume)
-        mrml.checkOutputNodes(inputVolume, srVolume, bicubicVolume)
+        if roi is not None:
+            if region is not None:
+                raise UsageError(_("Give either a region or a region of interest, not both."))
+            region = mrml_region.regionFromROI(inputVolume, roi)
         card = self.catalog.find(model, scale)
-        options = Options(consistent=keepConsistent, bicubic=makeBicubic, device=device)
-        volume = mrml.volumeFromNode(inputVolume)
-        result = self._engine(volume, card, options, progress=progress, cancelled=cancelled)
-        if cancelled is not None and cancelled():
-            raise Cancelled("The run was cancelled.")
-        return mrml.addResult(inputVolume, result, srVolume, bicubicVolume)
+        options = Options(keepConsistent, makeBicubic, device, region, precision=precision)
+        target = Target(inputVolume, srVolume, bicubicVolume, allTimePoints)
+        run = Upscaling(self.worker, card, options, target, progress, cancelled, completed)
+        if waitForCompletion:
+            return run.wait()
+        run.stepByTimer()
+        return run
 
 
 class SuperResolutionTest(ScriptedLoadableModuleTest):

@@ -7,16 +7,18 @@ test may skip at all, whatever the reason, so that a complete run cannot hide a 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 DATA_VARIABLE = "SUPERRESOLUTION_DATA"
+SELF_TEST = re.compile(r"SuperResolution\w*Test\.py")
 
 # Before anything imports Qt or torch, and inherited by the programs that tests start.
 os.environ["QT_QPA_PLATFORM"] = "offscreen"
-for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(variable, str(min(4, os.cpu_count() or 1)))
+threads = os.environ.setdefault("OMP_NUM_THREADS", str(min(4, os.cpu_count() or 1)))
+os.environ.setdefault("MKL_NUM_THREADS", threads)
 # Models of the person who runs the tests are not part of them.
 os.environ.pop("SUPERRESOLUTION_MODELS", None)
 
@@ -39,6 +41,20 @@ def data_folder() -> Path:
     path = Path(folder)
     assert path.is_dir(), f"{DATA_VARIABLE} names {folder}, which is not a folder."
     return path
+
+
+@pytest.fixture(autouse=True)
+def host_of_self_tests(request):
+    """The files that Slicer runs as well find here, in the host, the module loaded as Slicer loads it."""
+    if not SELF_TEST.fullmatch(request.path.name):
+        yield
+        return
+    pytest.importorskip("slicer", reason="the slicer-core wheel is not installed")
+    pytest.importorskip("PySide6", reason="PySide6 is not installed")
+    from Testing.panel_host.self_tests import modulesOfSlicer
+
+    with modulesOfSlicer():
+        yield
 
 
 def _forbid_skipping(report) -> None:

@@ -164,10 +164,16 @@ class ModelCatalog:
         self.cards = [found[key] for key in sorted(found)]
 
     @classmethod
-    def default(cls) -> ModelCatalog:
-        """Bundled models, then the folders in ``SUPERRESOLUTION_MODELS``, then the user's own folder."""
+    def default(cls, own_folder: Path | None = None) -> ModelCatalog:
+        """Bundled models, then the folders in ``SUPERRESOLUTION_MODELS``, then the user's own folder.
+
+        Args:
+            own_folder: the user's own folder, where it is not ``user_folder()``.
+        """
         named = [Path(part) for part in os.environ.get("SUPERRESOLUTION_MODELS", "").split(os.pathsep) if part]
-        return cls([BUNDLED, *named, user_folder()])
+        folders = [BUNDLED, *named, own_folder or user_folder()]
+        # Each folder once: a model is not left out in favor of itself.
+        return cls({folder.resolve(): folder for folder in folders}.values())
 
     def families(self) -> dict[str, list[ModelCard]]:
         """Family to its models, sorted by scale."""
@@ -218,6 +224,31 @@ def user_folder() -> Path:
     else:
         base = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share")
     return base / "SuperResolution" / "models"
+
+
+def is_own(card: ModelCard, folder: Path) -> bool:
+    """Whether a model lies in a user's own folder; a bundled one never does, wherever that folder is."""
+    place = card.weights.parent.parent.resolve()
+    return place == folder.resolve() and place != BUNDLED.resolve()
+
+
+def remove_model(card: ModelCard, folder: Path) -> None:
+    """Delete a model from the user's own folder: its card and weights, and its folder if nothing else is in it.
+
+    Raises:
+        ModelError: if it is not a model of that folder, or it cannot be deleted.
+    """
+    if not is_own(card, folder):
+        raise ModelError(f"{card.id} cannot be deleted: it is not in the folder with your own models, {folder}.")
+    place = card.weights.parent
+    try:
+        # The card first: without it there is no model, whatever happens next.
+        (place / CARD).unlink(missing_ok=True)
+        card.weights.unlink(missing_ok=True)
+        if not any(place.iterdir()):
+            place.rmdir()
+    except OSError as error:
+        raise ModelError(f"{card.id} cannot be deleted: {error.filename or place}: {error.strerror}.") from error
 
 
 def file_sha256(path: Path) -> str:

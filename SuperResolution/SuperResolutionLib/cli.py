@@ -20,7 +20,7 @@ from .errors import SuperResolutionError, UsageError
 from .files import read_volume, write_volume
 from .geometry import Region
 from .plan import plan
-from .upscaler import Options, upscale
+from .upscaler import PRECISIONS, Options, upscale
 
 #: What a program sees of an error; 1 is an error that nobody foresaw.
 EXIT_STATUS = {"usage": 2, "data": 3, "model": 4, "resources": 5, "device": 6, "cancelled": 130}
@@ -42,6 +42,9 @@ ScaleOption = Annotated[
     int | None, typer.Option("--scale", metavar="S", help="Enlargement, where the family has several.")
 ]
 DeviceOption = Annotated[str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")]
+PrecisionOption = Annotated[
+    str, typer.Option("--precision", metavar="TYPE", help="float32; bfloat16 or float16 are quicker on many GPUs.")
+]
 SeriesOption = Annotated[
     str | None, typer.Option("--series", metavar="UID", help="SeriesInstanceUID, where a DICOM folder holds several.")
 ]
@@ -83,7 +86,7 @@ def _interrupt(*_) -> None:
 def explain(error: BaseException) -> tuple[int, str]:
     """Exit status and sentence of an error."""
     if isinstance(error, SuperResolutionError):
-        return EXIT_STATUS[error.code], str(error)
+        return EXIT_STATUS.get(error.code, 1), str(error)
     if isinstance(error, Interrupted):
         return EXIT_STATUS["cancelled"], "The run was cancelled; nothing was written."
     if isinstance(error, MemoryError):
@@ -160,6 +163,7 @@ def upscale_command(
     model: ModelOption,
     scale: ScaleOption = None,
     device: DeviceOption = "auto",
+    precision: PrecisionOption = "float32",
     bicubic: Annotated[
         Path | None, typer.Option("--bicubic", metavar="PATH", help="Also write the bicubic enlargement here.")
     ] = None,
@@ -180,7 +184,15 @@ def upscale_command(
     as_json: JsonOption = False,
 ) -> None:
     """Enlarge an image."""
-    options = Options(not no_consistency, bicubic is not None, parse_device(device), parse_region(region), axis, tile)
+    options = Options(
+        consistent=not no_consistency,
+        bicubic=bicubic is not None,
+        device=parse_device(device),
+        region=parse_region(region),
+        axis=axis,
+        strip_rows=tile,
+        precision=parse_precision(precision),
+    )
     images = [path for path in (output_path, bicubic) if path is not None]
     check_places(images, report, input_path, overwrite)
     card = find_model(model, scale)
@@ -222,6 +234,17 @@ def parse_device(text: str) -> str:
     return text
 
 
+def parse_precision(text: str) -> str:
+    """The precision's name as it is.
+
+    Raises:
+        UsageError: if it is none.
+    """
+    if text not in PRECISIONS:
+        raise UsageError(f"--precision is one of {', '.join(PRECISIONS)}, not '{text}'.")
+    return text
+
+
 def parse_region(text: str | None) -> Region | None:
     """``i0:i1,j0:j1,k0:k1`` to half-open voxel ranges.
 
@@ -248,13 +271,14 @@ def compare_command(
     model: ModelOption,
     scale: ScaleOption = None,
     device: DeviceOption = "auto",
+    precision: PrecisionOption = "float32",
     no_consistency: NoConsistencyOption = False,
     axis: AxisOption = None,
     series: SeriesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Degrade an image, enlarge it again, and print PSNR and SSIM beside other methods."""
-    options = Options(not no_consistency, device=parse_device(device), axis=axis)
+    options = Options(not no_consistency, device=parse_device(device), axis=axis, precision=parse_precision(precision))
     card = find_model(model, scale)
     volume = read_volume(reference, series)
     with progress_bar(not as_json) as advance:

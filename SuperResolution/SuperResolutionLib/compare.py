@@ -38,21 +38,18 @@ def compare(
         SuperResolutionError: as ``upscale``; DataError if the reference is too small to be degraded.
     """
     options = options or Options()
-    whole = plan(reference, card, options.region, options.axis)
-    if whole.dtype.kind == "f":  # what is missing cannot be scored: bridge it before anything is compared
-        whole.planes = np.stack([fill_missing(plane)[0] for plane in whole.planes])
-    low, planes = degrade(whole)
+    whole, low, planes = pair(reference, card, options)
     choices = replace(options, region=None, axis="ijk"[whole.axis], bicubic=True)
     result = upscale(low, card, choices, progress, cancelled)
     peak = data_range(reference.array, reference.source.get("Modality", ""))
     small = slice_planes(low.array, whole.axis)
     images = {
-        "nearest": small.repeat(card.scale, axis=2).repeat(card.scale, axis=3),
+        "nearest": nearest(small, card.scale),
         "bicubic": slice_planes(result.bicubic.array, whole.axis),
         "bicubic consistent": consistent_bicubic(small, whole),
         "model": slice_planes(result.sr.array, whole.axis),
     }
-    scores = {name: volume_scores(_last(planes), _last(images[name]), peak) for name in METHODS}
+    scores = {name: volume_scores(channels_last(planes), channels_last(images[name]), peak) for name in METHODS}
     return {
         "model": card.id,
         "scale": card.scale,
@@ -61,6 +58,23 @@ def compare(
         "data_range": peak,
         "methods": {name: {"psnr": score["psnr"], "ssim": score["ssim"]} for name, score in scores.items()},
     }
+
+
+def pair(reference: Volume, card: ModelCard, options: Options) -> tuple[Job, Volume, np.ndarray]:
+    """The job of a reference, its low-resolution volume, and the planes (n, c, h, w) that it stands for.
+
+    Raises:
+        DataError: if a side is shorter than 4 times the scale.
+    """
+    whole = plan(reference, card, options.region, options.axis)
+    if whole.dtype.kind == "f":  # what is missing cannot be scored: bridge it before anything is compared
+        whole.planes = np.stack([fill_missing(plane)[0] for plane in whole.planes])
+    return whole, *degrade(whole)
+
+
+def nearest(low: np.ndarray, scale: int) -> np.ndarray:
+    """Planes (n, c, h, w) with every pixel repeated."""
+    return low.repeat(scale, axis=2).repeat(scale, axis=3)
 
 
 def degrade(job: Job) -> tuple[Volume, np.ndarray]:
@@ -108,6 +122,6 @@ def _shrink(plane: np.ndarray, job: Job) -> np.ndarray:
     return round_to(job.intensity.to_stored(bicubic_downsample(image, job.scale).numpy()), job.dtype)
 
 
-def _last(planes: np.ndarray) -> np.ndarray:
+def channels_last(planes: np.ndarray) -> np.ndarray:
     """(n, c, h, w) to (n, h, w) or (n, h, w, 3)."""
     return planes[:, 0] if planes.shape[1] == 1 else np.moveaxis(planes, 1, -1)

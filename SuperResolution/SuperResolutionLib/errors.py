@@ -7,10 +7,15 @@ class SuperResolutionError(Exception):
     """Base of every error that the engine raises on purpose.
 
     ``str(error)`` is one clear sentence that says what is wrong and what to do; ``error.code`` is stable and meant
-    for programs (a door turns it into a dialog, an exit status or a JSON field).
+    for programs (a door turns it into a dialog, an exit status or a JSON field); ``error.details`` holds what else is
+    known, many lines or none, for a dialog's details.
     """
 
     code = "error"
+
+    def __init__(self, message: str = "", details: str = ""):
+        super().__init__(message)
+        self.details = details
 
 
 class UsageError(SuperResolutionError):
@@ -47,3 +52,19 @@ class Cancelled(SuperResolutionError):
     """The user stopped the run."""
 
     code = "cancelled"
+
+
+class WorkerError(SuperResolutionError):
+    """The process that computes could not start, or ended before its work was done."""
+
+    code = "worker"
+
+
+_BY_CODE = {
+    kind.code: kind for kind in (UsageError, DataError, ModelError, ResourceError, DeviceError, Cancelled, WorkerError)
+}
+
+
+def error_of(code: str, message: str, details: str = "") -> SuperResolutionError:
+    """The error that crossed a process boundary as a code and a sentence; an unknown code gives the base class."""
+    return _BY_CODE.get(code, SuperResolutionError)(message, details)

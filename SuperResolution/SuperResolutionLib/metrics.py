@@ -1,7 +1,7 @@
 """PSNR and SSIM, one definition for the panel, the terminal and training.
 
-Both are taken per slice in float64 on stored values, over the whole slice without cropping its border, with a data
-range that is fixed by the reference volume; a volume's figure is the mean over its slices.
+Both are taken per slice in float64 on stored values, over the whole slice without cropping its border or over a region
+of it, with a data range that is fixed by the reference volume; a volume's figure is the mean over its slices.
 """
 
 from __future__ import annotations
@@ -17,8 +17,13 @@ EMPTY_SPAN = 0.1
 CT_RANGE = 4096.0
 
 
-def psnr(reference: np.ndarray, image: np.ndarray, data_range: float) -> float:
-    """Peak signal-to-noise ratio in dB: 10 log10(data_range^2 / mean squared error); infinite for equal arrays."""
+def psnr(reference: np.ndarray, image: np.ndarray, data_range: float, region: np.ndarray | None = None) -> float:
+    """Peak signal-to-noise ratio in dB: 10 log10(data_range^2 / mean squared error); infinite for equal arrays.
+
+    ``region`` (h, w), boolean, restricts it to some pixels of slices (h, w) or (h, w, 3).
+    """
+    if region is not None:
+        reference, image = reference[region], image[region]
     error = np.mean((reference.astype(np.float64) - image.astype(np.float64)) ** 2)
     return math.inf if error == 0 else 10.0 * math.log10(data_range**2 / error)
 
@@ -31,19 +36,35 @@ def ssim(reference: np.ndarray, image: np.ndarray, data_range: float) -> float:
     """
     from skimage.metrics import structural_similarity
 
-    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    return float(structural_similarity(*_ssim_arguments(reference, image), data_range=data_range, **_window(reference)))
+
+
+def ssim_map(reference: np.ndarray, image: np.ndarray, data_range: float) -> np.ndarray:
+    """The similarity around every pixel, (h, w), mean over channels; ``ssim`` is its mean but for ``ssim_margin``."""
+    from skimage.metrics import structural_similarity
+
+    both = _ssim_arguments(reference, image)
+    result = structural_similarity(*both, data_range=data_range, full=True, **_window(reference))[1]
+    return result.mean(axis=2) if result.ndim == 3 else result
+
+
+def ssim_margin(shape: tuple[int, ...]) -> int:
+    """Pixels at each side of a slice of this shape whose window leaves it; they do not count."""
+    shortest = min(shape[:2])
+    return 5 if shortest >= 11 else (shortest - 2 + shortest % 2) // 2
+
+
+def _ssim_arguments(reference: np.ndarray, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return reference.astype(np.float64), image.astype(np.float64)
+
+
+def _window(reference: np.ndarray) -> dict:
     shortest = min(reference.shape[:2])
+    channel_axis = 2 if reference.ndim == 3 else None
     if shortest < 11:
-        options = {"win_size": shortest - 1 + shortest % 2}
-    return float(
-        structural_similarity(
-            reference.astype(np.float64),
-            image.astype(np.float64),
-            data_range=data_range,
-            channel_axis=2 if reference.ndim == 3 else None,
-            **options,
-        )
-    )
+        return {"channel_axis": channel_axis, "win_size": shortest - 1 + shortest % 2}
+    gaussian = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    return {"channel_axis": channel_axis, **gaussian}
 
 
 def data_range(array: np.ndarray, modality: str = "") -> float:

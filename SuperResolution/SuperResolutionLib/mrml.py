@@ -1,4 +1,4 @@
-"""The only file that touches MRML: a volume node becomes a Volume, a result becomes volume nodes.
+"""Volume nodes and the engine: a node becomes a Volume, a result becomes nodes. Only mrml*.py touches MRML.
 
 Names are camelCase here, as everywhere a Slicer developer calls. Geometry lives on the node (IJKToRAS in millimetres),
 never on its image data. Needs no widgets and no application: a scene is enough.
@@ -17,14 +17,15 @@ from .volume import Volume
 PROVENANCE_PREFIX = "SuperResolution."
 
 
-def volumeFromNode(node) -> Volume:
-    """Return a snapshot of a volume node's voxels and geometry.
+def volumeFromNode(node, copy: bool = True) -> Volume:
+    """Return a volume node's voxels and geometry.
 
-    The voxels are copied, so the scene may change while the engine works on them. A parent transform is not applied:
-    the result gets the same parent.
+    A parent transform is not applied: the result gets the same parent.
 
     Args:
         node: vtkMRMLScalarVolumeNode or vtkMRMLVectorVolumeNode.
+        copy: copy the voxels, so that the scene may change while the engine works on them. Otherwise the array is a
+            view of the scene's memory, which it keeps alive: for a reader that is quick or writes them to file.
 
     Returns:
         Volume with array (k, j, i) for scalar voxels or (k, j, i, c) for colour, in stored units.
@@ -37,11 +38,9 @@ def volumeFromNode(node) -> Volume:
     i, j, k = image.GetDimensions()
     channels = image.GetNumberOfScalarComponents()
     shape = (k, j, i) if channels == 1 else (k, j, i, channels)
-    voxels = numpy_support.vtk_to_numpy(image.GetPointData().GetScalars()).reshape(shape).copy()
-    # The first stored voxel need not have index 0: MRML maps the indices of the extent to RAS.
-    firstVoxel = np.eye(4)
-    firstVoxel[:3, 3] = image.GetExtent()[::2]
-    return Volume(voxels, ijkToRAS(node) @ firstVoxel, name=node.GetName() or "", source=sourceOf(node))
+    voxels = numpy_support.vtk_to_numpy(image.GetPointData().GetScalars()).reshape(shape)
+    voxels = voxels.copy() if copy else voxels
+    return Volume(voxels, arrayToRAS(node), name=node.GetName() or "", source=sourceOf(node))
 
 
 def checkInputNode(node) -> None:
@@ -84,6 +83,14 @@ def ijkToRAS(node) -> np.ndarray:
     return slicer.util.arrayFromVTKMatrix(matrix)
 
 
+def arrayToRAS(node) -> np.ndarray:
+    """(4, 4) float64 matrix from the indices (i, j, k) of a node's voxel array to RAS in millimetres."""
+    # The first stored voxel need not have index 0: MRML maps the indices of the extent to RAS.
+    firstVoxel = np.eye(4)
+    firstVoxel[:3, 3] = node.GetImageData().GetExtent()[::2]
+    return ijkToRAS(node) @ firstVoxel
+
+
 def sourceOf(node) -> dict[str, str]:
     """What the scene knows about where a volume came from, for provenance: text to text, unknown entries left out."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
@@ -102,7 +109,8 @@ def addResult(inputNode, result, srNode=None, bicubicNode=None):
 
     Nodes that are not given are created and named "<input> SR x4" and "<input> bicubic x4"; given ones keep their
     name and lose their former voxels. Both get the input's window and level, color table, interpolation, parent
-    transform, units and place in the subject hierarchy, so that they can be compared fairly.
+    transform, units and place in the subject hierarchy, so that they can be compared fairly. A given node that a
+    sequence browser plays is played no more.
 
     Args:
         inputNode: the volume node that was upscaled; it must still be in the scene.
@@ -120,27 +128,34 @@ def addResult(inputNode, result, srNode=None, bicubicNode=None):
     if not slicer.mrmlScene.IsNodePresent(inputNode):
         raise DataError("The input volume was removed from the scene, so its result has no place there.")
     checkOutputNodes(inputNode, srNode, bicubicNode)
-    scale = _scaleBetween(inputNode, result.sr)
-    outputs = [(result.sr, srNode, "SR", result.provenance)]
-    if result.bicubic is not None:
-        outputs.append((result.bicubic, bicubicNode, "bicubic", result.bicubic_provenance))
+    scale = scaleBetween(inputNode, result.sr)
+    outputs = outputsOf(result)
     # Everything that needs memory is built before the scene is touched.
-    images = [imageFromArray(volume.array) for volume, *_rest in outputs]
+    images = [imageFromArray(volume.array) for _label, volume, _provenance in outputs]
     nodes, created = [], []
     try:
-        for (volume, node, label, provenance), image in zip(outputs, images):
+        for (label, volume, provenance), node, image in zip(outputs, (srNode, bicubicNode), images):
             if node is None:
                 node = createOutputNode(inputNode, f"{inputNode.GetName()} {label} x{scale}")
                 created.append(node)
-            _fillNode(node, image, volume.ijk_to_ras)
+            _stopPlaying(node)
             copyPresentation(inputNode, node)
+            fillNode(node, image, volume.ijk_to_ras)  # after it: whoever watches the voxels finds everything done
             setProvenance(node, provenance)
             nodes.append(node)
     except Exception:
         for node in created:
-            _removeNode(node)
+            removeVolume(node)
         raise
     return nodes[0], nodes[1] if len(nodes) > 1 else None
+
+
+def outputsOf(result) -> list[tuple]:
+    """What a result holds: ("SR" or "bicubic", Volume, provenance) each, SR first."""
+    outputs = [("SR", result.sr, result.provenance)]
+    if result.bicubic is not None:
+        outputs.append(("bicubic", result.bicubic, result.bicubic_provenance))
+    return outputs
 
 
 def checkOutputNodes(inputNode, *outputNodes) -> None:
@@ -152,7 +167,7 @@ def checkOutputNodes(inputNode, *outputNodes) -> None:
     for node in given:
         if node is inputNode:
             raise DataError(f"'{node.GetName()}' is the input; choose another output volume or let a new one be made.")
-        if node.GetClassName() != _outputClass(inputNode):
+        if node.GetClassName() != outputClass(inputNode):
             kind = "color" if _isColor(inputNode) else "scalar"
             raise DataError(f"The output volume '{node.GetName()}' is of another kind; a {kind} volume is needed.")
     if len({node.GetID() for node in given}) < len(given):
@@ -161,12 +176,7 @@ def checkOutputNodes(inputNode, *outputNodes) -> None:
 
 def createOutputNode(inputNode, name: str):
     """Add an empty volume node of the input's class to the scene; a name that is taken gets a number."""
-    return slicer.mrmlScene.AddNewNodeByClass(_outputClass(inputNode), slicer.mrmlScene.GenerateUniqueName(name))
-
-
-def updateNode(node, volume: Volume) -> None:
-    """Replace a node's voxels and geometry by those of a Volume (voxels are copied)."""
-    _fillNode(node, imageFromArray(volume.array), volume.ijk_to_ras)
+    return slicer.mrmlScene.AddNewNodeByClass(outputClass(inputNode), slicer.mrmlScene.GenerateUniqueName(name))
 
 
 def imageFromArray(array: np.ndarray):
@@ -210,21 +220,35 @@ def _isColor(node) -> bool:
     return bool(node.IsA("vtkMRMLVectorVolumeNode"))
 
 
-def _outputClass(inputNode) -> str:
+def outputClass(inputNode) -> str:
+    """The class of node that takes results of this input."""
     # Not GetClassName(): a live ultrasound stream, for example, is a vector volume whose result is a plain one.
     return "vtkMRMLVectorVolumeNode" if _isColor(inputNode) else "vtkMRMLScalarVolumeNode"
 
 
-def _scaleBetween(inputNode, volume: Volume) -> int:
+def scaleBetween(inputNode, volume: Volume) -> int:
+    """How many times finer a volume's grid is than that of a node."""
     inputSpacing = np.linalg.norm(ijkToRAS(inputNode)[:3, :3], axis=0)
     return int(round(float(np.max(inputSpacing / np.array(volume.spacing)))))
 
 
-def _fillNode(node, image, matrix: np.ndarray) -> None:
+def fillNode(node, image, matrix: np.ndarray) -> None:
+    """Give a volume node new voxels (vtkImageData) and a new (4, 4) IJK-to-RAS matrix at once."""
     with slicer.util.NodeModify(node):
         node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix))
         node.SetAndObserveImageData(image)
         node.StorableModified()
+
+
+def _stopPlaying(node) -> None:
+    """Let no sequence browser write its next time point over a node; the sequence that it showed stays in the scene."""
+    for browser in slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode"):
+        sequence = browser.GetSequenceNode(node)
+        if sequence is not None:
+            # Without its proxy alone the browser would take the node as its proxy again.
+            with slicer.util.NodeModify(browser):
+                browser.RemoveProxyNode(node.GetID())
+                browser.RemoveSynchronizedSequenceNode(sequence.GetID())
 
 
 def _copyDisplay(inputNode, outputNode) -> None:
@@ -255,7 +279,12 @@ def _moveBesideInput(inputNode, outputNode) -> None:
         hierarchy.SetItemParent(item, parent)
 
 
-def _removeNode(node) -> None:
+def removeVolume(node) -> None:
+    """Remove a volume node from the scene with what belongs to it."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    item = hierarchy.GetItemByDataNode(node)
+    if item != hierarchy.GetInvalidItemID():  # the application would remove it, a bare scene does not
+        hierarchy.RemoveItem(item, False)
     displayNode = node.GetDisplayNode()
     slicer.mrmlScene.RemoveNode(node)
     if displayNode is not None:

@@ -11,18 +11,18 @@ import numpy as np
 
 from . import __version__
 from .catalog import ModelCard
-from .errors import Cancelled, ResourceError
+from .errors import Cancelled, ResourceError, UsageError
 from .fidelity import ConsistencyResidual
+from .forecast import MEMORY_SHARE, memory_bytes, too_large
 from .geometry import Region
 from .intensity import limits, round_to
 from .missing import fill_missing, put_missing_back
-from .plan import Job, plan
+from .plan import CONSISTENCY_REACH, Job, Window, plan
 from .volume import Volume
 
 NOTICE = "Research use only; invented detail is possible"
 
-#: The share of the free memory that a run may plan for.
-MEMORY_SHARE = 0.9
+PRECISIONS = ("float32", "bfloat16", "float16")
 
 Progress = Callable[[float, str, "float | None"], None]
 
@@ -38,6 +38,7 @@ class Options:
         region: ((i0, i1), (j0, j1), (k0, k1)), half-open voxel ranges of the input, or None for all of it.
         axis: "i", "j" or "k", the axis that slices are stacked along, or None to choose it from the geometry.
         strip_rows: rows of input pixels whose enlargement is computed at once; 0 chooses.
+        precision: ``float32``, ``bfloat16`` or ``float16``, in which the network's inner layers compute.
     """
 
     consistent: bool = True
@@ -46,6 +47,7 @@ class Options:
     region: Region | None = None
     axis: str | None = None
     strip_rows: int = 0
+    precision: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ def upscale(
     options: Options | None = None,
     progress: Progress | None = None,
     cancelled: Callable[[], bool] | None = None,
+    load: Callable | None = None,
 ) -> UpscaleResult:
     """Enlarge a volume in the plane of its slices.
 
@@ -79,6 +82,7 @@ def upscale(
         options: see ``Options``; None means the defaults.
         progress: called with the fraction done (0 to 1), the stage in words, and the seconds left or None.
         cancelled: asked between layers; True stops the run.
+        load: called instead of the backend's ``load``, for example to keep a model between runs.
 
     Raises:
         DataError: if the image is too small or holds no finite voxel.
@@ -91,46 +95,65 @@ def upscale(
     from .backends import torch_backend
 
     options = options or Options()
+    if options.precision not in PRECISIONS:
+        raise UsageError(f"There is no precision '{options.precision}'; choose {', '.join(PRECISIONS)}.")
     began = time.monotonic()
     job = plan(volume, card, options.region, options.axis)
-    model = torch_backend.load(card, options.device)
-    rows = model.strip_rows(job.width, options.strip_rows)
-    _check_memory(job, options.bicubic, model.working_bytes(job.planes.shape[1], job.height, job.width, rows))
-    calls = job.planes.shape[1] // card.channels
-    clock = _Clock(len(job.planes), calls * model.polls(job.height, rows), progress, cancelled)
+    model = (load or torch_backend.load)(card, options.device, options.precision)
+    # What the network and the correction look at around a region, so that its voxels are those of the whole volume.
+    around = model.reach + CONSISTENCY_REACH
+    seen, place = job.layout.surroundings(around)
+    height, width = (stop - start for start, stop in seen)
+    rows = model.strip_rows(width, options.strip_rows)
+    _check_memory(job, options.bicubic, model.working_bytes(job.layout.channels, height, width, rows))
+    calls = job.layout.channels // card.channels
+    clock = _Clock(len(job.slices), calls * model.polls(height, rows), progress, cancelled)
     sr, bicubic = job.empty(), job.empty() if options.bicubic else None
     residual = ConsistencyResidual()
-    for index, plane in enumerate(job.planes):
+    for index, whole in enumerate(job.slices):
         clock.start_slice(index)
-        finite, missing = fill_missing(plane)
+        finite, missing = _bridge(whole, seen)
         low = job.intensity.to_network(finite)
         enlarged = _per_channel(model.enlarge, low, card.channels, rows, clock.poll)
         stored = _to_stored(model, enlarged, low, job, options.consistent, clock.check)
-        residual.add(model.shrink(stored.astype(np.float64)) - finite)
-        sr[index] = put_missing_back(stored, plane, missing, card.scale)
+        residual.add(_cut(model.shrink(stored.astype(np.float64)) - finite, place))
+        plane, missing = job.planes[index], _cut(missing, place)
+        sr[index] = put_missing_back(_cut(stored, place, card.scale), plane, missing, card.scale)
         clock.check()
         if bicubic is not None:
             cubic = round_to(job.intensity.to_stored(model.bicubic(low)), job.dtype)
-            bicubic[index] = put_missing_back(cubic, plane, missing, card.scale)
+            bicubic[index] = put_missing_back(_cut(cubic, place, card.scale), plane, missing, card.scale)
         job.missing += int(missing.sum())
     clock.finish()
-    return _result(job, card, options, model.device, sr, bicubic, residual.summary(), time.monotonic() - began)
+    if model.global_gates and (height, width) != job.slices.shape[2:]:
+        job.notices.append(
+            f"{card.id} weighs its features by means over the slice; here over the region and {around} voxels "
+            "around it, so it may differ slightly from the same place in the whole volume's result."
+        )
+    return _result(job, card, options, model, sr, bicubic, residual.summary(), time.monotonic() - began)
 
 
 def _check_memory(job: Job, bicubic: bool, working: int) -> None:
     import psutil
 
-    # The outputs, and all of them once more where they are not made in the volume's axis order; otherwise one, which
-    # a door copies to hand it on.
-    outputs = 2 if bicubic else 1
-    copies = outputs + 1 if job.axis == 2 and job.planes.shape[1] == 1 else 2 * outputs
-    needed, free = copies * job.output_bytes + working, psutil.virtual_memory().available
+    needed, free = memory_bytes(job.layout, bicubic) + working, psutil.virtual_memory().available
     if needed > MEMORY_SHARE * free:
-        size = " x ".join(str(n * s) for n, s in zip(job.source.size, job.scale_per_axis))
-        raise ResourceError(
-            f"The output of {size} voxels needs about {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are "
-            "free; upscale a region of the image (--region in the terminal) or choose a smaller scale."
-        )
+        raise ResourceError(too_large(job.layout, needed, free))
+
+
+def _cut(planes: np.ndarray, window: Window, scale: int = 1) -> np.ndarray:
+    """A window of planes (..., h, w), given in pixels of the input; a view."""
+    (top, bottom), (left, right) = window
+    return planes[..., top * scale : bottom * scale, left * scale : right * scale]
+
+
+def _bridge(whole: np.ndarray, seen: Window) -> tuple[np.ndarray, np.ndarray]:
+    """What is seen of a slice (c, h, w), with finite values where some were missing; and the mask of those."""
+    plane = _cut(whole, seen)
+    if plane.dtype.kind != "f" or np.isfinite(plane).all():
+        return plane, np.zeros(plane.shape, bool)
+    finite, missing = fill_missing(whole)  # the median of the whole slice is among the values that bridge
+    return _cut(finite, seen), _cut(missing, seen)
 
 
 class _Clock:
@@ -189,7 +212,7 @@ def _to_stored(model, enlarged: np.ndarray, low: np.ndarray, job: Job, consisten
     return round_to(job.intensity.to_stored(enlarged), job.dtype)
 
 
-def _result(job, card, options, device, sr, bicubic, residual, seconds) -> UpscaleResult:
+def _result(job, card, options, model, sr, bicubic, residual, seconds) -> UpscaleResult:
     name = job.source.name or "volume"
     sr_volume = job.as_volume(sr, f"{name} SR x{card.scale}")
     cubic = job.as_volume(bicubic, f"{name} bicubic x{card.scale}") if bicubic is not None else None
@@ -208,7 +231,8 @@ def _result(job, card, options, device, sr, bicubic, residual, seconds) -> Upsca
     }
     report = {
         "model": card.id,
-        "device": device,
+        "device": model.device,
+        "precision": model.precision,
         "seconds": round(seconds, 3),
         "input": _describe(job.source),
         "output": _describe(sr_volume),

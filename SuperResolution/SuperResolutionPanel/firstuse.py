@@ -34,18 +34,25 @@ class FirstUse:
         self._requirementsPath = Path(requirementsPath)
         self._confirm = confirm or slicer.util.confirmOkCancelDisplay
 
-    def ensure(self) -> None:
-        """Install what is missing, asking first.
+    def isComplete(self) -> bool:
+        """Whether nothing is missing; asks nobody and imports nothing."""
+        return _isInstalled("torch") and not self._missingPackages()
+
+    def ensure(self) -> bool:
+        """Install what is missing, asking first; returns whether anything was installed.
 
         Raises:
             SetupError: with a sentence for the user, if it was declined or did not succeed.
         """
-        self._ensureTorch()
-        self._ensurePackages()
+        if self.isComplete():
+            return False
+        if not _isInstalled("torch"):
+            self._installTorch()
+        if self._missingPackages():
+            self._installPackages()
+        return True
 
-    def _ensureTorch(self) -> None:
-        if _isInstalled("torch"):
-            return
+    def _installTorch(self) -> None:
         logic = self._torchLogic()
         try:
             torch = logic.installTorch(askConfirmation=True, torchVersionRequirement=TORCH_REQUIREMENT)
@@ -53,7 +60,9 @@ class FirstUse:
             raise SetupError(_("PyTorch could not be installed: {error}").format(error=error)) from error
         importlib.invalidate_caches()
         if torch is None:
-            raise SetupError(_("PyTorch was not installed, and super-resolution needs it."))
+            raise SetupError(
+                _("PyTorch was not installed, and super-resolution needs it. Click Upscale to be asked again.")
+            )
 
     def _torchLogic(self):
         try:
@@ -75,15 +84,20 @@ class FirstUse:
         question = _("Super-resolution needs Slicer's PyTorch extension. Download and install it now?")
         if manager is None or not self._confirm(question):
             raise SetupError(missing)
-        manager.interactive = False  # the question has been asked
         restart = False  # the scene may hold unsaved work
-        if not manager.installExtensionFromServer("PyTorch", restart):
+        wasInteractive, manager.interactive = manager.interactive, False  # the question has been asked
+        try:
+            installed = manager.installExtensionFromServer("PyTorch", restart)
+        finally:
+            manager.interactive = wasInteractive
+        if not installed:
             raise SetupError(missing)
 
-    def _ensurePackages(self) -> None:
-        missing = [line for line in self._requirements() if not _isInstalled(_packageName(line))]
-        if not missing:
-            return
+    def _missingPackages(self) -> list[str]:
+        return [line for line in self._requirements() if not _isInstalled(_packageName(line))]
+
+    def _installPackages(self) -> None:
+        missing = self._missingPackages()
         names = ", ".join(missing)
         try:
             self._install(missing)

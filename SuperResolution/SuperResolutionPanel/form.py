@@ -1,75 +1,138 @@
-"""The lists of the form that come from the catalog and the machine, and what the form says while it waits or works.
+"""The form: it makes the lists fit the choices, says what Upscale would give, and shows the state of a run.
 
-Plain widgets follow the parameter node through ``SlicerParameterName``. The lists of models, scales and devices
-cannot: their entries are not known when the parameter node class is written. They are kept by hand here.
+Plain widgets follow the parameter node through ``SlicerParameterName``. The lists of extents, models, scales, devices
+and precisions cannot: their entries depend on the catalog and the computer, and their texts are not the parameters'
+values. They are kept by hand here.
 """
 
 from __future__ import annotations
 
-import sys
-
-import qt
+import slicer
+import vtk
 from slicer.i18n import tr as _
+
+from SuperResolutionLib import mrml
+from SuperResolutionLib.errors import SuperResolutionError
+from SuperResolutionPanel.extent import Extent, outputName
+from SuperResolutionPanel.lists import deviceItems, fill, precisionItems
+from SuperResolutionPanel.modelfolder import ModelFolder
+from SuperResolutionPanel.modellist import canUse, familyItems, modalityOf
+from SuperResolutionPanel.outlook import Outlook, durationText, outlook
+from SuperResolutionPanel.watch import Watch
 
 DEFAULT_SCALE = 4
 
 
 class Form:
-    """Fills the lists from the catalog, writes choices to the parameter node, shows states.
+    """Fills the lists, writes choices to the parameter node, shows the outlook and the state.
 
     Args:
         ui: the named widgets of SuperResolution.ui.
-        families: function that returns {family: [ModelCard, ...] sorted by scale}.
+        catalog: function that returns the ModelCatalog; asked at every update.
+        sliceNode: function that returns the slice node that the extent "current slice" means, or None.
+        onCatalogChanged: function called when the user chose another model folder or deleted a model: what ``catalog``
+            returns must be read again (``ModelCatalog.default(modelfolder.chosenFolder())``) and ``update`` called.
+
+    Attributes:
+        outlook: Outlook of the present choices; its ``work`` is what ``speed.remember`` wants.
     """
 
-    def __init__(self, ui, families):
+    def __init__(self, ui, catalog, sliceNode=lambda: None, onCatalogChanged=lambda: None):
         self._ui = ui
-        self._families = families
+        self._catalog = catalog
         self._parameterNode = None
+        self._channels = 1
+        self._timePoints = 1
+        self._devices = None
         self._outputsFor = None
         self._defaultFamily = None
+        self._isRunning = False
+        self._listed = None
+        self._inputKind = None
+        self._input = Watch(
+            self._onInputModified,
+            (vtk.vtkCommand.ModifiedEvent, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent),
+        )
+        self.outlook = Outlook()
+        self._extent = Extent(ui, sliceNode, self.refresh)
+        self._modelFolder = ModelFolder(ui, onCatalogChanged)
+        # What appears in these lines later must not push the button away.
+        self._ui.outlookLabel.minimumHeight = 2 * self._ui.outlookLabel.fontMetrics().lineSpacing()
         self._ui.modelFamilyComboBox.currentIndexChanged.connect(self._onFamilyChosen)
         self._ui.scaleComboBox.currentIndexChanged.connect(self._onScaleChosen)
         self._ui.deviceComboBox.currentIndexChanged.connect(self._onDeviceChosen)
+        self._ui.precisionComboBox.currentIndexChanged.connect(self._onPrecisionChosen)
 
-    def update(self, parameterNode, channels: int) -> None:
-        """Make the lists fit the parameter node and an input volume with so many channels.
+    def update(self, parameterNode, channels: int, timePoints: int = 1) -> None:
+        """Make the form fit the parameter node.
 
         A choice that is empty or no longer offered is replaced in the parameter node by the first that fits.
+
+        Args:
+            channels: components of a voxel of the input volume; 1 if there is none.
+            timePoints: time points of the sequence that the input volume shows; 1 if it shows none. The check box
+                for all of them is visible only if there are more.
         """
-        self._parameterNode = parameterNode
-        families = self._families()
-        self._updateFamilies(families, channels)
+        self._parameterNode, self._channels, self._timePoints = parameterNode, channels, timePoints
+        self._input.follow(parameterNode.inputVolume)
+        self._inputKind = _kindOf(parameterNode.inputVolume)
+        catalog = self._catalog()
+        families = catalog.families()
+        self._updateFamilies(catalog, families)
         self._updateScales(families)
         self._updateDevices()
+        fill(self._ui.precisionComboBox, precisionItems(), parameterNode.precision)
+        self._extent.update(parameterNode, timePoints)
+        self._modelFolder.update(self._card(), len(catalog.cards), catalog.problems)
+        self.refresh()
         self._updateOutputs()
 
     def forget(self) -> None:
         """Write to no parameter node from now on: the scene is closing."""
         self._parameterNode = None
         self._outputsFor = None
+        self._input.follow(None)
+        self._extent.update(None, 1)
+        self.refresh()
+
+    def setDevices(self, devices) -> None:
+        """List the devices that were found: [("cpu", name), ("cuda:0", name), ...], or None while unknown."""
+        self._devices = devices
+        if self._parameterNode is not None:
+            self._updateDevices()
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Say anew what Upscale would give: the region moved, the slice changed, a run was measured."""
+        self.outlook = self._foresee()
+        obstacle = self.obstacle(self._channels)
+        self._ui.outlookLabel.text = self.outlook.line or obstacle
+        self._ui.warningLabel.text = "\n".join(f"\u26a0 {warning}" for warning in self.outlook.warnings)
+        self._ui.warningLabel.visible = bool(self.outlook.warnings)
+        if not self._isRunning:
+            self._showButton(obstacle)
 
     def obstacle(self, channels: int) -> str:
         """One sentence that says why Upscale cannot be clicked; empty if it can."""
         if self._parameterNode is None or self._parameterNode.inputVolume is None:
             return _("Choose an input volume first.")
-        cards = self._families().get(self._parameterNode.modelFamily)
-        if not cards:
+        card = self._card()
+        if card is None:
             return _("No model is installed.")
-        if not _canUse(cards, channels):
+        if not canUse(card, channels):
             return _("This model needs a color volume; choose another model.")
-        return ""
+        return self.outlook.refusal
 
     def showReady(self, obstacle: str) -> None:
         """The button starts a run, or says on hover why it cannot."""
+        self._isRunning = False
         self._setSectionsEnabled(True)
         self._ui.progressBar.visible = False
-        self._ui.applyButton.text = _("Upscale")
-        self._ui.applyButton.enabled = not obstacle
-        self._ui.applyButton.toolTip = obstacle or _("Create the super-resolved volume.")
+        self._showButton(obstacle)
 
     def showRunning(self) -> None:
-        """The button cancels; nothing else can be changed meanwhile."""
+        """The button cancels; nothing else that the run depends on can be changed meanwhile."""
+        self._isRunning = True
         self._setSectionsEnabled(False)
         self._ui.progressBar.value = 0
         self._ui.progressBar.visible = True
@@ -84,47 +147,86 @@ class Form:
         if secondsLeft is None:
             self.showStatus(stage)
         else:
-            self.showStatus(_("{stage}, about {seconds} s left").format(stage=stage, seconds=round(secondsLeft)))
+            self.showStatus(_("{stage}, {time} left").format(stage=stage, time=durationText(secondsLeft)))
 
     def showStatus(self, text: str) -> None:
         self._ui.statusLabel.text = text
+        self._ui.statusLabel.visible = bool(text)
 
-    def _updateFamilies(self, families, channels: int) -> None:
-        bestFirst = sorted(families.items(), key=lambda item: (_misfit(item[1], channels), item[0]))
+    def _showButton(self, obstacle: str) -> None:
+        self._ui.applyButton.text = _("Upscale")
+        self._ui.applyButton.enabled = not obstacle
+        self._ui.applyButton.toolTip = obstacle or _("Create the super-resolved volume.")
+
+    def _foresee(self) -> Outlook:
+        chosen, card = self._parameterNode, self._card()
+        if chosen is None or card is None or not canUse(card, self._channels):
+            return Outlook()
+        try:
+            region = self._extent.region() if chosen.inputVolume is not None else None
+        except SuperResolutionError as error:
+            # Which slice is shown may change without a word; the button must not stay disabled for it.
+            passing = chosen.extent == "slice"
+            return Outlook(warnings=(str(error),)) if passing else Outlook(refusal=str(error))
+        return outlook(
+            chosen.inputVolume,
+            card,
+            region,
+            chosen.makeBicubic,
+            chosen.device,
+            chosen.precision,
+            self._timePoints if chosen.allTimePoints else 1,
+            self._ui.deviceComboBox.currentText,
+        )
+
+    def _card(self):
+        """The chosen ModelCard, or None."""
+        if self._parameterNode is None:
+            return None
+        cards = self._catalog().families().get(self._parameterNode.modelFamily, [])
+        return next((card for card in cards if card.scale == self._parameterNode.scale), None)
+
+    def _updateFamilies(self, catalog, families) -> None:
+        wanted = (catalog, self._channels, modalityOf(self._parameterNode.inputVolume))
+        if self._listed is None or self._listed[0] != wanted:
+            self._listed = wanted, familyItems(families, *wanted[1:])
+        items = self._listed[1]
         chosen = self._parameterNode.modelFamily
-        if bestFirst and (chosen not in families or chosen == self._defaultFamily):
+        if items and (chosen not in families or chosen == self._defaultFamily):
             # Until the user chooses, the model follows the kind of the volume.
-            chosen = self._defaultFamily = bestFirst[0][0]
+            chosen = self._defaultFamily = items[0][1]
             self._parameterNode.modelFamily = chosen
-        items = [(_familyText(family, cards), family, _familyToolTip(cards)) for family, cards in bestFirst]
-        _fill(self._ui.modelFamilyComboBox, items, chosen)
+        fill(self._ui.modelFamilyComboBox, items, chosen)
+        self._ui.modelFamilyComboBox.toolTip = next((tip for _text, family, tip in items if family == chosen), "")
 
     def _updateScales(self, families) -> None:
         scales = [card.scale for card in families.get(self._parameterNode.modelFamily, [])]
         chosen = self._parameterNode.scale
         if chosen not in scales and scales:
             chosen = self._parameterNode.scale = DEFAULT_SCALE if DEFAULT_SCALE in scales else scales[0]
-        _fill(self._ui.scaleComboBox, [(f"x{scale}", scale, "") for scale in scales], chosen)
+        fill(self._ui.scaleComboBox, [(f"x{scale}", scale, "") for scale in scales], chosen)
 
     def _updateDevices(self) -> None:
-        items = [(_("Automatic"), "auto", ""), (_("CPU"), "cpu", ""), *_graphicsCards()]
         chosen = self._parameterNode.device
-        if chosen not in [device for _text, device, _toolTip in items]:
-            items.append((chosen, chosen, ""))  # from a saved scene; whether it exists here shows when torch is loaded
-        _fill(self._ui.deviceComboBox, items, chosen)
+        fill(self._ui.deviceComboBox, deviceItems(self._devices, chosen), chosen)
 
     def _updateOutputs(self) -> None:
-        node = self._parameterNode.inputVolume
-        wanted = (node, self._parameterNode.modelFamily, self._parameterNode.scale)
+        chosen = self._parameterNode
+        node = chosen.inputVolume
+        wanted = (node, chosen.modelFamily, chosen.scale, chosen.extent)
         before, self._outputsFor = self._outputsFor, wanted
         if before is not None and before[0] is not None and before != wanted:
             # The volumes chosen so far hold another result, which would be lost.
-            self._parameterNode.srVolume = None
-            self._parameterNode.bicubicVolume = None
-        name = node.GetName() if node is not None else _("Volume")
-        self._ui.srVolumeSelector.baseName = f"{name} SR x{self._parameterNode.scale}"
-        self._ui.bicubicVolumeSelector.baseName = f"{name} bicubic x{self._parameterNode.scale}"
-        self._ui.bicubicVolumeSelector.enabled = self._parameterNode.makeBicubic
+            chosen.srVolume = None
+            chosen.bicubicVolume = None
+        for selector, label in ((self._ui.srVolumeSelector, "SR"), (self._ui.bicubicVolumeSelector, "bicubic")):
+            selector.baseName = outputName(node, label, chosen.scale, chosen.extent)
+        self._ui.bicubicVolumeSelector.enabled = chosen.makeBicubic
+
+    def _onInputModified(self) -> None:
+        """The input got its voxels, other ones or another name; its first change may come after it was chosen."""
+        if self._parameterNode is not None and _kindOf(self._input.node) != self._inputKind:
+            self.update(self._parameterNode, mrml.channelsOf(self._input.node), self._timePoints)
 
     def _onFamilyChosen(self, _index=0) -> None:
         if self._parameterNode is not None:
@@ -139,50 +241,21 @@ class Form:
         if self._parameterNode is not None:
             self._parameterNode.device = self._ui.deviceComboBox.currentData
 
+    def _onPrecisionChosen(self, _index=0) -> None:
+        if self._parameterNode is not None:
+            self._parameterNode.precision = self._ui.precisionComboBox.currentData
+
     def _setSectionsEnabled(self, enabled: bool) -> None:
         for section in ("inputs", "outputs", "advanced"):
             getattr(self._ui, section + "CollapsibleButton").enabled = enabled
 
 
-def _fill(comboBox, items: list[tuple], chosen) -> None:
-    """Show (text, data, tool tip) items without telling anyone; nothing happens if they are shown already."""
-    shown = [(comboBox.itemText(index), comboBox.itemData(index)) for index in range(comboBox.count)]
-    wasBlocked = comboBox.blockSignals(True)
-    if shown != [(text, data) for text, data, _toolTip in items]:
-        comboBox.clear()
-        for index, (text, data, toolTip) in enumerate(items):
-            comboBox.addItem(text, data)
-            comboBox.setItemData(index, toolTip, qt.Qt.ToolTipRole)
-    comboBox.currentIndex = comboBox.findData(chosen)
-    comboBox.blockSignals(wasBlocked)
-
-
-def _canUse(cards, channels: int) -> bool:
-    # A grey model works on each channel of a color volume; a color model cannot work on a scalar one.
-    return channels >= cards[0].channels
-
-
-def _misfit(cards, channels: int) -> int:
-    """0 for models made for such volumes, 1 for those only for comparison or other channels, 2 for unusable ones."""
-    if not _canUse(cards, channels):
-        return 2
-    return 0 if cards[0].channels == min(channels, 3) and not cards[0].baseline else 1
-
-
-def _familyText(family: str, cards) -> str:
-    if cards[0].channels == 1:
-        return family
-    return _("{family} (color)").format(family=family)
-
-
-def _familyToolTip(cards) -> str:
-    terms = _("License: {license}").format(license=cards[0].license)
-    return "\n".join(text for text in (cards[0].title, cards[0].description, terms) if text)
-
-
-def _graphicsCards() -> list[tuple]:
-    """Graphics cards by name, once torch is loaded: importing it only to fill a list would make the panel wait."""
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_available():
-        return []
-    return [(torch.cuda.get_device_name(index), f"cuda:{index}", "") for index in range(torch.cuda.device_count())]
+def _kindOf(volumeNode) -> tuple | None:
+    """What the form depends on in a volume: not its voxels, which may change many times a second."""
+    if volumeNode is None:
+        return None
+    image = volumeNode.GetImageData()
+    kind = volumeNode.GetName(), volumeNode.GetSpacing()
+    if image is None:
+        return kind
+    return (*kind, image.GetDimensions(), image.GetScalarType(), image.GetNumberOfScalarComponents())

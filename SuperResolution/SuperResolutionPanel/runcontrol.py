@@ -9,87 +9,92 @@ import slicer
 from slicer.i18n import tr as _
 
 from SuperResolutionLib.errors import Cancelled, SuperResolutionError
-
-SECONDS_BETWEEN_EVENTS = 0.02
+from SuperResolutionPanel import speed
 
 
 class RunControl:
-    """Runs the logic in this process and keeps the window alive from its progress calls.
+    """Starts runs of the logic and shows them in the form; only one at a time.
 
     Args:
         form: Form that shows the state.
-        upscale: function with the keyword arguments of SuperResolutionLogic.upscale.
+        upscale: SuperResolutionLogic.upscale.
         prepare: function called before a run that installs what is missing; raises SuperResolutionError.
+        onEnd: called at the end of every run with (SR node, bicubic node or None), or None without a result.
     """
 
-    def __init__(self, form, upscale, prepare):
+    def __init__(self, form, upscale, prepare, onEnd):
         self._form = form
         self._upscale = upscale
         self._prepare = prepare
-        self._running = False
+        self._onEnd = onEnd
+        self._run = None
+        self._isPreparing = False
         self._cancelRequested = False
-        self._lastEvents = 0.0
+        self._forecast = None
+        self._began = 0.0
 
     @property
     def running(self) -> bool:
-        return self._running
+        return self._isPreparing or self._run is not None
 
     def cancel(self) -> None:
-        """Ask the run to stop; the engine looks several times a second."""
-        if self._running:
+        """End the run, if there is one; while packages are being installed, as soon as that is done."""
+        if self._isPreparing:
             self._cancelRequested = True
             self._form.showStatus(_("Cancelling..."))
+        elif self._run is not None:
+            self._run.cancel()
 
-    def start(self, arguments: dict):
-        """Upscale with these arguments for the logic; a second start while one is running does nothing.
+    def start(self, arguments) -> None:
+        """Begin a run; nothing happens if there is one already. Failures are shown, not raised.
 
-        Returns:
-            (SR node, bicubic node or None), or None if the run failed or was cancelled. Failures are shown, not
-            raised.
+        Args:
+            arguments: function that returns the arguments of SuperResolutionLogic.upscale; called once all is
+                prepared.
         """
-        if self._running:
-            return None
-        self._running, self._cancelRequested = True, False
+        if self.running:
+            return
+        self._isPreparing, self._cancelRequested = True, False
         self._form.showRunning()
-        started = time.monotonic()
+        self._form.showStatus(_("Starting..."))
         try:
             self._prepare()
-            nodes = self._upscale(progress=self._onProgress, cancelled=self._onPoll, **arguments)
-        except Cancelled:
-            self._form.showStatus(_("Cancelled; nothing was added to the scene."))
-        except SuperResolutionError as error:
-            self._showError(str(error))
-        except MemoryError:
-            self._showError(_("There is not enough memory for this volume at this scale."), traceback.format_exc())
+            if self._cancelRequested:
+                raise Cancelled(_("The run was cancelled."))
+            self._began = time.monotonic()
+            chosen = arguments()
+            self._forecast = (chosen["device"], self._form.outlook.work, chosen["precision"])
+            callbacks = {"progress": self._form.showProgress, "completed": self._onCompleted}
+            self._run = self._upscale(waitForCompletion=False, **callbacks, **chosen)
         except Exception as error:
-            sentence = _("Upscaling failed unexpectedly: {error}").format(error=error)
-            self._showError(sentence, traceback.format_exc())
-        else:
-            names = ", ".join(node.GetName() for node in nodes if node is not None)
-            seconds = f"{time.monotonic() - started:.1f}"
-            self._form.showStatus(_("Created {names} in {seconds} s.").format(names=names, seconds=seconds))
-            return nodes
+            self._onCompleted(None, error)
         finally:
-            self._running = False
-        return None
+            self._isPreparing = False
 
-    def _onProgress(self, fraction: float, stage: str, secondsLeft: float | None) -> None:
-        if not self._cancelRequested:
-            self._form.showProgress(fraction, stage, secondsLeft)
-        self._processEvents()
+    def _onCompleted(self, nodes, error) -> None:
+        run, self._run, self._isPreparing = self._run, None, False
+        if nodes is not None:
+            device, work, precision = self._forecast
+            speed.remember(run.card.id, device, work, run.seconds, precision)
+        # The panel is ready again before a dialog waits for its reader.
+        self._onEnd(nodes)
+        if error is None:
+            names = ", ".join(node.GetName() for node in nodes if node is not None)
+            seconds = f"{time.monotonic() - self._began:.1f}"
+            self._form.showStatus(_("Created {names} in {seconds} s.").format(names=names, seconds=seconds))
+        elif isinstance(error, Cancelled):
+            self._form.showStatus(_("Cancelled; nothing was added to the scene."))
+        else:
+            self._showError(error)
 
-    def _onPoll(self) -> bool:
-        self._processEvents()
-        return self._cancelRequested
-
-    def _processEvents(self) -> None:
-        # The engine polls between blocks of a network, which may be every millisecond.
-        now = time.monotonic()
-        if now - self._lastEvents >= SECONDS_BETWEEN_EVENTS:
-            self._lastEvents = now
-            slicer.app.processEvents()
-
-    def _showError(self, sentence: str, details: str = "") -> None:
+    def _showError(self, error) -> None:
+        if isinstance(error, SuperResolutionError):
+            sentence, details = str(error), error.details
+        else:
+            details = "".join(traceback.format_exception(error))
+            sentence = _("Upscaling failed unexpectedly: {error}").format(error=error)
+        if isinstance(error, MemoryError):
+            sentence = _("There is not enough memory for this volume at this scale.")
         self._form.showStatus(sentence)
         if details:
             slicer.util.errorDisplay(sentence, detailedText=details)

@@ -7,52 +7,13 @@ import pytest
 
 from SuperResolutionLib.errors import DataError
 from SuperResolutionLib.upscaler import UpscaleResult
-from SuperResolutionLib.volume import Volume
+from Testing.mrml.nodes import addVolume, boundsOf, obliqueMatrix, resultFor
 
 slicer = pytest.importorskip("slicer", reason="the slicer-core wheel is not installed")
 
 from SuperResolutionLib import mrml  # noqa: E402  (needs slicer)
 
 RANDOM = np.random.default_rng(7)
-
-
-def obliqueMatrix() -> np.ndarray:
-    """IJK to RAS with three different spacings, turned about two axes, a left-handed direction and an offset."""
-    a, b = np.radians((25.0, -40.0))
-    aboutS = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
-    aboutR = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
-    matrix = np.eye(4)
-    matrix[:3, :3] = aboutS @ aboutR @ np.diag((0.71, -0.83, 3.3))
-    matrix[:3, 3] = (-112.5, 37.25, 901.0)
-    return matrix
-
-
-def refined(matrix: np.ndarray, scale: int) -> np.ndarray:
-    """The grid that is ``scale`` times finer along i and j and covers the same space."""
-    finer = np.diag((1 / scale, 1 / scale, 1.0, 1.0))
-    finer[:2, 3] = (1 / scale - 1) / 2
-    return matrix @ finer
-
-
-def addVolume(array: np.ndarray, name: str = "CT head"):
-    className = "vtkMRMLVectorVolumeNode" if array.ndim == 4 else "vtkMRMLScalarVolumeNode"
-    return slicer.util.addVolumeFromArray(array, ijkToRAS=obliqueMatrix(), name=name, nodeClassName=className)
-
-
-def resultFor(node, scale: int = 4, bicubic: bool = True):
-    """What the engine returns, made by repeating voxels."""
-    volume = mrml.volumeFromNode(node)
-    array = volume.array.repeat(scale, axis=1).repeat(scale, axis=2)
-    output = Volume(array, refined(volume.ijk_to_ras, scale))
-    provenance = {"Method": "super-resolution", "Model": "edsr-ise-general-x4-psnr"}
-    provenance |= {"Scale": str(scale), "Source": "1.2.3"}
-    return UpscaleResult(output, output if bicubic else None, provenance)
-
-
-def boundsOf(node) -> np.ndarray:
-    bounds = np.zeros(6)
-    node.GetRASBounds(bounds)
-    return bounds
 
 
 @pytest.fixture
@@ -67,8 +28,7 @@ def test_scalarVolumeComesBackEqual(scene, dtype):
     assert volume.size == (9, 7, 3) and volume.channels == 1 and volume.name == "CT head"
     np.testing.assert_allclose(volume.ijk_to_ras, obliqueMatrix(), atol=1e-12)
 
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
-    mrml.updateNode(node, volume)
+    node, _bicubic = mrml.addResult(slicer.util.getNode("CT head"), UpscaleResult(volume, None, {}))
     again = mrml.volumeFromNode(node)
     assert again.array.dtype == array.dtype
     np.testing.assert_array_equal(again.array, array)
@@ -92,6 +52,14 @@ def test_voxelsAreASnapshot(ctNode):
     before = volume.array.copy()
     slicer.util.arrayFromVolume(ctNode)[:] = 0
     np.testing.assert_array_equal(volume.array, before)
+
+
+def test_voxelsCanBeAViewThatOutlivesTheNode(ctNode, scene):
+    view = mrml.volumeFromNode(ctNode, copy=False).array
+    assert np.shares_memory(view, slicer.util.arrayFromVolume(ctNode))
+    before = view.copy()
+    scene.RemoveNode(ctNode)
+    np.testing.assert_array_equal(view, before)
 
 
 def test_extentThatDoesNotStartAtZeroMovesTheGrid(ctNode):

@@ -22,41 +22,61 @@ def module():
 
 @pytest.fixture(autouse=True)
 def scene(module):
-    """The scene, empty before and after each test; errors inside slots and observers fail the test."""
+    """The scene, empty before and after each test, as the settings are; hidden errors fail the test."""
+    import qt
     import slicer
 
     from Testing.panel_host.strict import failOnHiddenErrors
 
     with failOnHiddenErrors():
+        qt.QSettings().clear()
         slicer.mrmlScene.Clear(0)
         yield slicer.mrmlScene
         slicer.mrmlScene.Clear(0)
 
 
 @pytest.fixture
-def engine():
-    from Testing.panel.fakes import FakeEngine
+def worker():
+    """Stands for the child process."""
+    from Testing.panel.fakes import FakeWorker
 
-    return FakeEngine()
+    return FakeWorker()
 
 
 @pytest.fixture
-def openPanel(module, engine):
-    """Function that opens the panel, with the fake catalog and engine unless another logic is given."""
-    from Testing.panel.fakes import FakeCatalog
+def firstUse():
+    """All that is needed is installed."""
+    from Testing.panel.fakes import FakeFirstUse
+
+    return FakeFirstUse()
+
+
+@pytest.fixture
+def openPanel(module, worker, firstUse):
+    """Function that opens the panel, with the fake catalog and worker unless another logic is given."""
+    from Testing.panel.fakes import FakeCatalog, closePanel
     from Testing.panel_host.scripted_module import openModule
 
     opened = []
 
-    def open(logic=None, prepare=lambda: None):
-        logic = logic or module.SuperResolutionLogic(FakeCatalog(), engine)
-        opened.append(openModule(module, logic=logic, prepare=prepare))
+    def open(logic=None, firstUse=firstUse):
+        logic = logic or module.SuperResolutionLogic(FakeCatalog(), worker)
+        opened.append(openModule(module, logic=logic, firstUse=firstUse))
         return opened[-1]
 
     yield open
     for widget in opened:
-        widget.cleanup()
-        widget.parent.deleteLater()
+        closePanel(widget)
+
+
+@pytest.fixture(scope="session")
+def realWorker():
+    """A child process that computes, warm for all tests: it imports torch once."""
+    from Testing.panel.fakes import KeptWorker
+
+    kept = KeptWorker()
+    yield kept
+    kept.end()
 
 
 @pytest.fixture
@@ -83,3 +103,17 @@ def errorsShown(monkeypatch):
     shown = []
     monkeypatch.setattr(slicer.util, "errorDisplay", lambda text, **_details: shown.append(text))
     return shown
+
+
+@pytest.fixture
+def layoutManager(scene):
+    """Slice views and layouts, as with a main window; without this fixture ``slicer.app.layoutManager()`` is None."""
+    import slicer
+
+    from Testing.panel_host.layout import LayoutManager
+
+    manager = LayoutManager()
+    slicer.app.useLayoutManager(manager)
+    yield manager
+    slicer.app.useLayoutManager(None)
+    manager.close()

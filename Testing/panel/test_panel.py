@@ -1,13 +1,10 @@
-"""The panel in the host: choosing, running, cancelling, failing, and scenes that close at the wrong moment."""
+"""The panel in the host: what it offers, and how choices reach the worker and come back from the scene."""
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
-import pytest
 
-from SuperResolutionLib.errors import ModelError
+from Testing.panel.fakes import FakeCatalog, card, clickUpscale
 
 
 def items(comboBox) -> list[str]:
@@ -80,13 +77,10 @@ def test_modelFollowsTheVolumeUntilOneIsChosen(openPanel, addVolume):
     assert widget._parameterNode.modelFamily == "grey-good"
 
 
-def test_modelsForComparisonComeLast(openPanel, module, engine):
-    from Testing.panel.fakes import FakeCatalog, card
-
+def test_modelsForComparisonComeLast(openPanel, module, worker):
     catalog = FakeCatalog()
-    catalog.cards.append(card("a-old-one", 4))
-    catalog.cards[-1].baseline = True
-    ui = openPanel(module.SuperResolutionLogic(catalog, engine)).ui
+    catalog.cards.append(card("a-old-one", 4, baseline=True))
+    ui = openPanel(module.SuperResolutionLogic(catalog, worker)).ui
     assert items(ui.modelFamilyComboBox) == ["grey-fast", "grey-good", "a-old-one", "color-gan (color)"]
 
 
@@ -110,7 +104,7 @@ def test_scalesFollowTheModel(openPanel, addVolume):
     assert widget._parameterNode.scale == 8
 
 
-def test_choicesReachTheEngine(openPanel, addVolume, engine):
+def test_choicesReachTheWorker(openPanel, addVolume, worker):
     node = addVolume()
     widget = openPanel()
     widget.ui.modelFamilyComboBox.currentIndex = 1
@@ -118,13 +112,23 @@ def test_choicesReachTheEngine(openPanel, addVolume, engine):
     widget.ui.keepConsistentCheckBox.checked = False
     widget.ui.makeBicubicCheckBox.checked = False
     widget.ui.deviceComboBox.currentIndex = 1
-    widget.ui.applyButton.click()
-    (volume, card, options) = engine.calls[0]
+    widget.ui.precisionComboBox.currentIndex = 2
+    clickUpscale(widget)
+    (volume, model, options) = worker.calls[0]
     assert volume.name == node.GetName()
-    assert card.id == "grey-good-x8"
-    assert (options.consistent, options.bicubic, options.device) == (False, False, "cpu")
+    assert model.id == "grey-good-x8"
+    chosen = (options.consistent, options.bicubic, options.device, options.precision, options.region)
+    assert chosen == (False, False, "cpu", "float16", None)
     assert volumeNames() == ["CT head", "CT head SR x8"]
     assert not widget.ui.bicubicVolumeSelector.enabled
+
+
+def test_theVolumeIsHandedOverAsAView(openPanel, addVolume, worker):
+    import slicer
+
+    node = addVolume()
+    clickUpscale(openPanel())
+    assert np.shares_memory(worker.calls[0][0].array, slicer.util.arrayFromVolume(node))
 
 
 def test_choicesAreRestoredFromTheParameterNode(openPanel, addVolume):
@@ -132,10 +136,12 @@ def test_choicesAreRestoredFromTheParameterNode(openPanel, addVolume):
     widget = openPanel()
     widget.ui.modelFamilyComboBox.currentIndex = 1
     widget.ui.scaleComboBox.currentIndex = 1
+    widget.ui.precisionComboBox.currentIndex = 1
     widget.exit()
     again = openPanel()
     assert again.ui.modelFamilyComboBox.currentData == "grey-good"
     assert again.ui.scaleComboBox.currentData == 8
+    assert again.ui.precisionComboBox.currentData == "bfloat16"
 
 
 def test_deviceOfASavedSceneIsKept(openPanel, addVolume):
@@ -145,169 +151,16 @@ def test_deviceOfASavedSceneIsKept(openPanel, addVolume):
     assert widget.ui.deviceComboBox.currentData == "cuda:1"
 
 
-def test_upscaleCreatesBothVolumes(openPanel, addVolume):
-    import slicer
-
-    node = addVolume()
-    widget = openPanel()
-    widget.ui.applyButton.click()
-    assert volumeNames() == ["CT head", "CT head SR x4", "CT head bicubic x4"]
-    sr = widget._parameterNode.srVolume
-    assert sr.GetName() == "CT head SR x4"
-    assert widget.ui.srVolumeSelector.currentNode() is sr
-    expected = slicer.util.arrayFromVolume(node).repeat(4, axis=1).repeat(4, axis=2)
-    np.testing.assert_array_equal(slicer.util.arrayFromVolume(sr), expected)
-    assert sr.GetAttribute("SuperResolution.Model") == "grey-fast-x4"
-    assert "Created CT head SR x4, CT head bicubic x4" in widget.ui.statusLabel.text
-    assert widget.ui.applyButton.text == "Upscale" and widget.ui.applyButton.enabled
-
-
-def test_secondRunReplacesTheFirst(openPanel, addVolume, scene):
-    addVolume()
-    widget = openPanel()
-    widget.ui.applyButton.click()
-    nodeCount = scene.GetNumberOfNodes()
-    widget.ui.applyButton.click()
-    assert scene.GetNumberOfNodes() == nodeCount
-
-
-def test_anotherInputGetsItsOwnResult(openPanel, addVolume):
-    addVolume("first")
-    second = addVolume("second")
-    widget = openPanel()
-    widget.ui.applyButton.click()
-    widget.ui.inputVolumeSelector.setCurrentNode(second)
-    assert widget.ui.srVolumeSelector.currentNode() is None
-    widget.ui.applyButton.click()
-    assert {"first SR x4", "second SR x4"} < set(volumeNames())
-
-
-def test_progressIsShownWhileRunning(openPanel, addVolume, engine):
-    addVolume()
-    widget = openPanel()
-    seen = []
-
-    def look(step):
-        ui = widget.ui
-        seen.append(
-            (ui.applyButton.text, ui.progressBar.value, ui.inputsCollapsibleButton.enabled, ui.statusLabel.text)
-        )
-
-    engine.onStep = look
-    widget.ui.applyButton.click()
-    assert [text for text, _value, _enabled, _status in seen] == ["Cancel"] * 4
-    assert [value for _text, value, _enabled, _status in seen] == [0, 0, 25, 50]
-    assert not any(enabled for _text, _value, enabled, _status in seen)
-    assert seen[2][3] == "Slice 2 of 4, about 3 s left"
-    assert widget.ui.inputsCollapsibleButton.enabled
-
-
-@pytest.mark.parametrize("step", [0, 2, 3])
-def test_cancelLeavesTheSceneAsItWas(openPanel, addVolume, engine, errorsShown, step):
-    addVolume()
-    widget = openPanel()
-    engine.onStep = lambda current: current == step and widget.ui.applyButton.click()
-    widget.ui.applyButton.click()
-    assert len(engine.calls) == 1, "a click while running cancels, it does not start another run"
-    assert volumeNames() == ["CT head"]
-    assert "Cancelled" in widget.ui.statusLabel.text
-    assert widget.ui.applyButton.text == "Upscale" and widget.ui.applyButton.enabled
-    assert errorsShown == []
-
-
-def test_windowStaysAliveWhileRunning(openPanel, addVolume, engine):
-    import qt
-
-    addVolume()
-    widget = openPanel()
-    qt.QTimer.singleShot(0, widget.ui.applyButton.click)
-    engine.onStep = lambda _step: time.sleep(0.03)
-    widget.ui.applyButton.click()
-    assert "Cancelled" in widget.ui.statusLabel.text, "the click waited in the event loop and was seen"
-
-
-@pytest.mark.parametrize(
-    ("error", "sentence"),
-    [
-        (ModelError("The weights of 'grey-fast-x4' are damaged."), "The weights of 'grey-fast-x4' are damaged."),
-        (MemoryError(), "There is not enough memory for this volume at this scale."),
-        (ValueError("odd"), "Upscaling failed unexpectedly: odd"),
-    ],
-)
-def test_failureIsOneSentence(openPanel, addVolume, engine, errorsShown, error, sentence):
-    addVolume()
-    widget = openPanel()
-    engine.error = error
-    widget.ui.applyButton.click()
-    assert errorsShown == [sentence]
-    assert widget.ui.statusLabel.text == sentence
-    assert volumeNames() == ["CT head"]
-    assert widget.ui.applyButton.text == "Upscale" and widget.ui.applyButton.enabled
-
-
-def test_outputOfAnotherKindIsRefusedBeforeTheRun(openPanel, addVolume, engine, errorsShown):
-    addVolume()
-    fundus = addVolume("fundus", channels=3)
-    widget = openPanel()
-    widget.ui.srVolumeSelector.setCurrentNode(fundus)
-    widget.ui.applyButton.click()
-    assert engine.calls == []
-    assert "of another kind" in errorsShown[0]
-
-
-def test_closingTheSceneCancelsTheRun(openPanel, addVolume, engine, scene, errorsShown):
-    addVolume()
-    widget = openPanel()
-    engine.onStep = lambda step: step == 1 and scene.Clear(0)
-    widget.ui.applyButton.click()
-    assert volumeNames() == []
-    assert errorsShown == []
-    assert not widget.ui.applyButton.enabled
-    scene.Clear(0)
-    assert widget.ui.statusLabel.text == ""
-    addVolume("next")
-    widget.initializeParameterNode()
-    engine.onStep = lambda step: None
-    widget.ui.applyButton.click()
-    assert "next SR x4" in volumeNames()
-
-
-def test_inputDeletedWhileRunning(openPanel, addVolume, engine, scene, errorsShown):
-    node = addVolume()
-    widget = openPanel()
-    engine.onStep = lambda step: step == 2 and scene.RemoveNode(node)
-    widget.ui.applyButton.click()
-    assert volumeNames() == []
-    assert "removed from the scene" in errorsShown[0]
-
-
-def test_leavingThePanelLetsTheRunFinish(openPanel, addVolume, engine):
-    addVolume()
-    widget = openPanel()
-    engine.onStep = lambda step: step == 1 and widget.exit()
-    widget.ui.applyButton.click()
-    widget.enter()
-    assert widget.ui.srVolumeSelector.currentNode().GetName() == "CT head SR x4"
-
-
-def test_sceneClosedInAnotherModule(openPanel, addVolume, scene):
-    addVolume()
-    widget = openPanel()
-    widget.exit()
-    widget.parent.isEntered = False
-    scene.Clear(0)
-    assert widget._parameterNode is None
-    widget.enter()
-    assert not widget.ui.applyButton.enabled
-
-
-def test_logicNeedsNoWidgets(module, addVolume, engine):
-    from Testing.panel.fakes import FakeCatalog
-
-    node = addVolume("fundus", channels=3)
-    sr, bicubic = module.SuperResolutionLogic(FakeCatalog(), engine).upscale(node, "color-gan", makeBicubic=False)
-    assert sr.GetClassName() == "vtkMRMLVectorVolumeNode"
-    assert bicubic is None
+def test_modelsOfAnotherFolderAreReadAtOnce(openPanel, module, worker, monkeypatch):
+    read = []
+    monkeypatch.setattr(
+        module.ModelCatalog, "default", classmethod(lambda cls, folder: read.append(folder) or FakeCatalog())
+    )
+    widget = openPanel(module.SuperResolutionLogic(worker=worker))
+    before = widget.logic.catalog
+    widget.onCatalogChanged()
+    assert widget.logic.catalog is not before
+    assert len(read) == 2
 
 
 def test_moduleDescribesItself(module):
@@ -320,33 +173,11 @@ def test_moduleDescribesItself(module):
     assert parent.helpText and parent.acknowledgementText
 
 
-def test_reloadReadsThePackagesAgain(openPanel, addVolume, monkeypatch):
-    import sys
-
-    import slicer
-
-    node = addVolume()
-    widget = openPanel()
-    kept = dict(sys.modules)
-    monkeypatch.setattr(slicer.modules, "SuperResolutionWidget", widget)
-    try:
-        widget.onReload()
-        reloaded = slicer.modules.SuperResolutionWidget
-        assert reloaded is not widget
-        assert sys.modules["SuperResolutionPanel.form"] is not kept["SuperResolutionPanel.form"]
-        assert sys.modules["SuperResolutionLib.errors"] is not kept["SuperResolutionLib.errors"]
-        assert reloaded.ui.inputVolumeSelector.currentNode() is node
-        reloaded.cleanup()
-    finally:
-        # Other tests hold on to the classes of the modules that were loaded first.
-        sys.modules.update({name: each for name, each in kept.items() if name.startswith("SuperResolution")})
-
-
 def test_pictureOfThePanel(openPanel, addVolume, tmp_path):
     from Testing.panel_host.scripted_module import picture
 
     addVolume()
     widget = openPanel()
-    widget.ui.applyButton.click()
+    clickUpscale(widget)
     picture(widget, tmp_path / "panel.png")
     assert (tmp_path / "panel.png").stat().st_size > 4000

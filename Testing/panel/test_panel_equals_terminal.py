@@ -12,12 +12,13 @@ import numpy as np
 from SuperResolutionLib import mrml
 from SuperResolutionLib.catalog import ModelCatalog
 from SuperResolutionLib.files import read_volume, write_volume
+from Testing.panel.fakes import clickUpscale
 
 LIBRARY = Path(__file__).resolve().parents[2] / "SuperResolution"
 MODEL = "span-general-x4-psnr"
 
 
-def test_panelAndTerminalAgree(module, openPanel, addVolume, tmp_path):
+def test_panelAndTerminalAgree(module, openPanel, addVolume, realWorker, tmp_path):
     node = addVolume()
     write_volume(mrml.volumeFromNode(node), tmp_path / "in.nrrd")
     outputs = [tmp_path / "sr.nrrd", tmp_path / "bicubic.nrrd"]
@@ -38,10 +39,10 @@ def test_panelAndTerminalAgree(module, openPanel, addVolume, tmp_path):
         env={**os.environ, "PYTHONPATH": str(LIBRARY)},
     )
 
-    widget = openPanel(module.SuperResolutionLogic(ModelCatalog.default()))
+    widget = openPanel(module.SuperResolutionLogic(ModelCatalog.default(), realWorker))
     widget._parameterNode.modelFamily = "span-general-psnr"
     widget._parameterNode.device = "cpu"
-    widget.ui.applyButton.click()
+    clickUpscale(widget)
     for path, made in zip(outputs, (widget._parameterNode.srVolume, widget._parameterNode.bicubicVolume)):
         written, shown = read_volume(path), mrml.volumeFromNode(made)
         assert written.array.dtype == np.int16

@@ -60,12 +60,20 @@ def torchLogic(firstuse, monkeypatch):
 
 def test_nothingIsAskedWhenAllIsThere(firstuse, requirements):
     firstuse.installed |= {"torch", "safetensors", "psutil"}
-    firstuse.FirstUse(requirements, confirm=pytest.fail).ensure()
+    everything = firstuse.FirstUse(requirements, confirm=pytest.fail)
+    assert everything.isComplete()
+    assert not everything.ensure()
+
+
+@pytest.mark.parametrize("missing", ["torch", "psutil"])
+def test_whatIsMissingIsKnownWithoutAsking(firstuse, requirements, missing):
+    firstuse.installed |= {"torch", "safetensors", "psutil"} - {missing}
+    assert not firstuse.FirstUse(requirements, confirm=pytest.fail).isComplete()
 
 
 def test_torchComesThroughTheExtension(firstuse, requirements, torchLogic):
     firstuse.installed |= {"safetensors", "psutil"}
-    firstuse.FirstUse(requirements, confirm=pytest.fail).ensure()
+    assert firstuse.FirstUse(requirements, confirm=pytest.fail).ensure(), "so that the child process is started anew"
     assert torchLogic.asked == {"askConfirmation": True, "torchVersionRequirement": firstuse.TORCH_REQUIREMENT}
 
 
@@ -96,6 +104,7 @@ def test_missingExtensionIsOffered(firstuse, requirements, monkeypatch, answer, 
     with pytest.raises(firstuse.SetupError, match=sentence):
         firstuse.FirstUse(requirements, confirm=lambda question: answer).ensure()
     assert manager.installed == ([("PyTorch", False)] if answer else [])
+    assert manager.interactive, "as it was"
 
 
 def test_slicerWithoutExtensionsManager(firstuse, requirements):
@@ -136,11 +145,11 @@ def test_newSlicerEnsuresPackagesItself(firstuse, requirements, monkeypatch):
         firstuse.FirstUse(requirements).ensure()
 
 
-def test_refusalIsShownInThePanel(firstuse, openPanel, addVolume, requirements, engine, errorsShown):
+def test_refusalIsShownInThePanel(firstuse, openPanel, addVolume, requirements, worker, errorsShown):
     addVolume()
-    widget = openPanel(prepare=firstuse.FirstUse(requirements, confirm=lambda question: False).ensure)
+    widget = openPanel(firstUse=firstuse.FirstUse(requirements, confirm=lambda question: False))
     widget.ui.applyButton.click()
-    assert engine.calls == []
+    assert worker.calls == []
     assert "PyTorch extension" in errorsShown[0]
     assert widget.ui.applyButton.text == "Upscale" and widget.ui.applyButton.enabled
 

@@ -8,9 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from Testing.panel.form_bench import addImage, formBenches
+
 MODULE = Path(__file__).resolve().parents[2] / "SuperResolution"
 FORM = ElementTree.parse(MODULE / "Resources" / "UI" / "SuperResolution.ui").getroot()
 SOURCES = [MODULE / "SuperResolution.py", *sorted((MODULE / "SuperResolutionPanel").glob("*.py"))]
+
+
+@pytest.fixture
+def form(module, scene):
+    """The form by itself, over a fake catalog."""
+    with formBenches() as openForm:
+        yield openForm()
 
 
 def parsed(path: Path) -> ast.Module:
@@ -62,6 +71,40 @@ def test_everyWidgetThatCanBeSetExplainsItself():
             assert any(each.get("name") == "toolTip" for each in widget.findall("property")), widget.get("name")
 
 
+def propertyOf(widget, name: str) -> str:
+    return next(
+        ("".join(each.itertext()).strip() for each in widget.findall("property") if each.get("name") == name), ""
+    )
+
+
+def test_everyLabelBelongsToItsWidget():
+    widgets = {each.get("name") for each in FORM.iter("widget")}
+    labels = [each for each in FORM.iter("widget") if propertyOf(each, "text").endswith(":")]
+    assert len(labels) > 8
+    for label in labels:
+        assert propertyOf(label, "buddy") in widgets, label.get("name")
+
+
+def test_everyWidgetWithoutATextHasAName():
+    """For who hears the form instead of seeing it."""
+    mute = ("QComboBox", "QLineEdit", "qMRMLNodeComboBox", "QProgressBar")
+    for widget in FORM.iter("widget"):
+        if widget.get("class") in mute:
+            assert propertyOf(widget, "accessibleName"), widget.get("name")
+
+
+def test_tabKeyGoesFromTopToBottom():
+    canBeSet = ("QComboBox", "QLineEdit", "qMRMLNodeComboBox", "QCheckBox", "QPushButton", "QToolButton")
+    shown = [each.get("name") for each in FORM.iter("widget") if each.get("class") in canBeSet]
+    assert [each.text for each in FORM.iter("tabstop")] == shown
+
+
+def test_sectionsInSlicersOrder():
+    sections = [each for each in FORM.iter("widget") if each.get("class") == "ctkCollapsibleButton"]
+    assert [propertyOf(each, "text") for each in sections] == ["Inputs", "Outputs", "Compare", "Advanced"]
+    assert [propertyOf(each, "collapsed") for each in sections] == ["", "", "", "true"]
+
+
 def test_researchUseIsSaidOnce():
     texts = [each.text or "" for each in FORM.iter("string")]
     assert sum("research use only" in text for text in texts) == 1
@@ -75,9 +118,9 @@ def test_translatedTextsAreLiterals(path):
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
-def test_codeUsesWidgetsAndPropertiesThatExist(path, openPanel):
+def test_codeUsesWidgetsAndPropertiesThatExist(path, form):
     # PySide6 takes any attribute; PythonQt, in Slicer, raises for one that is not a property.
-    ui = openPanel().ui
+    ui = form.ui
     for node in ast.walk(parsed(path)):
         name = widgetNameOf(node)
         if name is not None:
@@ -88,3 +131,45 @@ def test_codeUsesWidgetsAndPropertiesThatExist(path, openPanel):
             if widgetName is not None:
                 properties = getattr(ui, widgetName).metaObject()
                 assert properties.indexOfProperty(target.attr) >= 0, f"{path.name}:{node.lineno}: {target.attr}"
+
+
+def test_nothingIsCutAtFourHundredPixels(form):
+    import qt
+    import slicer
+
+    addImage((2, 60, 80), channels=3)
+    form.ui.advancedCollapsibleButton.collapsed = False
+    form.form.showStatus("Created CT head SR x4, CT head bicubic x4 in 3.2 s.")
+    for extent in range(form.ui.extentComboBox.count):
+        form.ui.extentComboBox.currentIndex = extent
+        form.widget.show()
+        form.widget.resize(400, 1000)
+        slicer.app.processEvents()
+        assert form.widget.width == 400
+        kinds = (qt.QLabel, qt.QCheckBox, qt.QPushButton, qt.QToolButton)
+        for each in (each for kind in kinds for each in form.widget.findChildren(kind) if each.visible):
+            if each.hasHeightForWidth():
+                assert each.heightForWidth(each.width) <= each.height, each.name
+            else:
+                assert each.sizeHint().width() <= each.width, each.name
+                assert each.sizeHint().height() <= each.height, each.name
+
+
+def test_buttonStaysWhereItIs(form):
+    """What appears, once a volume is chosen or a run goes on, pushes nothing away that is clicked."""
+    import slicer
+
+    form.widget.show()
+    form.widget.resize(400, 900)
+    places = []
+    for change in (
+        lambda: None,
+        lambda: addImage((2, 60, 80), channels=3),
+        lambda: form.form.showRunning(),
+        lambda: form.form.showProgress(0.5, "slice 1 of 2", 3),
+    ):
+        change()
+        slicer.app.processEvents()
+        places.append(form.ui.applyButton.geometry)
+    assert places == [places[0]] * len(places)
+    assert not form.ui.warningLabel.isHidden()

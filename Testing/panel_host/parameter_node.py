@@ -1,24 +1,24 @@
 """``slicer.parameterNodeWrapper`` for plain types: nodes, str, bool, int, float, with Choice and WithinRange.
 
-Values are stored in a real vtkMRMLScriptedModuleNode, so that they follow a saved scene. A widget is connected through
-its dynamic property ``SlicerParameterName``. As in Slicer, a node selector then offers the classes of the annotation,
-whatever the form says, and several classes must be written as ``typing.Union[A, B, None]``.
+Values are stored in a real vtkMRMLScriptedModuleNode, so that they follow a saved scene, and under the same names as in
+Slicer: a parameter of ``typing.Union[A, B, None]`` under its name and the number of the member that fits. As in Slicer,
+a wrapper keeps the values that it read last until the node says that it was modified, and then writes the defaults of
+those that are missing, as after the scene was closed. ``parameter_gui`` connects the parameters to widgets.
+
+One thing is stricter than in Slicer: a misspelt parameter raises AttributeError.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import types
 import typing
+import weakref
 
 import slicer
 import vtk
 
-from . import pythonqt
-from .widgets import qMRMLNodeComboBox
-
-qt = pythonqt.install()
+from . import parameter_gui
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,60 +44,90 @@ class WithinRange:
             raise ValueError(f"{value} is not within {self.minimum} and {self.maximum}")
 
 
-class _Parameter:
-    """Reads and writes one value of a parameter node."""
+class _PlainParameter:
+    """Reads and writes one text, truth value or number of a parameter node."""
 
     EMPTY: typing.ClassVar = {str: "", bool: False, int: 0, float: 0.0}
+    nodeTypes = ()
 
-    def __init__(self, name, annotation, default):
-        self.name = name
-        isAnnotated = typing.get_origin(annotation) is typing.Annotated
-        self.type = typing.get_args(annotation)[0] if isAnnotated else annotation
-        self.validators = typing.get_args(annotation)[1:] if isAnnotated else ()
-        self.nodeTypes = _nodeTypes(self.type)
-        self.isNode = bool(self.nodeTypes)
-        if not self.isNode and self.type not in self.EMPTY:
-            raise TypeError(f"The host knows no parameters of type {annotation}.")
-        self.default = default if default is not None or self.isNode else self.EMPTY[self.type]
+    def __init__(self, name, valueType, validators, default):
+        if valueType not in self.EMPTY:
+            raise TypeError(f"The host knows no parameters of type {valueType}.")
+        self.name, self.type, self.validators = name, valueType, validators
+        self.default = self.EMPTY[valueType] if default is None else default
+
+    def isIn(self, node) -> bool:
+        return node.HasParameter(self.name)
 
     def read(self, node):
-        if self.isNode:
-            return node.GetNodeReference(self.name)
         text = node.GetParameter(self.name)
         return text == "True" if self.type is bool else self.type(text)
 
     def write(self, node, value):
-        if self.isNode:
-            if value is not None and not isinstance(value, self.nodeTypes):
-                raise TypeError(f"{self.name} takes no {type(value).__name__}.")
-            node.SetNodeReferenceID(self.name, value.GetID() if value is not None else None)
-            return
-        if not isinstance(value, self.type) or (self.type is not bool and isinstance(value, bool)):
+        if value is None:
+            raise ValueError(f"{self.name} cannot be None.")
+        accepted = (int, float) if self.type is float else self.type
+        # Slicer lets a bool pass for a number and then cannot read it back.
+        if not isinstance(value, accepted) or (self.type is not bool and isinstance(value, bool)):
             raise TypeError(f"{self.name} takes a {self.type.__name__}, not a {type(value).__name__}.")
         for validator in self.validators:
             validator.validate(value)
         node.SetParameter(self.name, str(value))
 
-    def writeDefault(self, node):
-        if not self.isNode and not node.HasParameter(self.name):
-            self.write(node, self.default)
+
+class _NodeParameter:
+    """Reads and writes one reference of a parameter node to another node.
+
+    Args:
+        nodeTypes: the classes of a ``Union``, or the one class.
+    """
+
+    type = None
+    validators = ()
+    default = None
+
+    def __init__(self, name, nodeTypes, isUnion):
+        self.name, self.nodeTypes = name, nodeTypes
+        self.roles = [f"{name}.{index}" for index in range(len(nodeTypes))] if isUnion else [name]
+        self.noneName = f"{name}.{len(nodeTypes)}" if isUnion else name
+
+    def isIn(self, node) -> bool:
+        return any(node.HasParameter(each) for each in {*self.roles, self.noneName})
+
+    def read(self, node):
+        return next((node.GetNodeReference(role) for role in self.roles if node.HasParameter(role)), None)
+
+    def write(self, node, value):
+        fitting = [role for role, nodeType in zip(self.roles, self.nodeTypes) if isinstance(value, nodeType)]
+        if value is not None and not fitting:
+            raise TypeError(f"{self.name} takes no {type(value).__name__}.")
+        for role in self.roles:
+            node.RemoveNodeReferenceIDs(role)
+        for each in {*self.roles, self.noneName}:
+            node.UnsetParameter(each)
+        if value is None:
+            node.SetParameter(self.noneName, "" if self.noneName == self.name else "True")
+        else:
+            node.SetParameter(fitting[0], "")
+            node.SetNodeReferenceID(fitting[0], value.GetID())
 
 
-def _nodeTypes(annotation) -> tuple[type, ...]:
-    """The node classes of an annotation ``A`` or ``Union[A, B, None]``; empty if it is about something else."""
-    isUnion = typing.get_origin(annotation) is typing.Union
-    choices = [each for each in typing.get_args(annotation) if each is not type(None)] if isUnion else [annotation]
-    areNodes = all(isinstance(each, type) and issubclass(each, slicer.vtkMRMLNode) for each in choices)
-    return tuple(choices) if areNodes else ()
+def _parameter(name, annotation, default):
+    isAnnotated = typing.get_origin(annotation) is typing.Annotated
+    valueType, *validators = typing.get_args(annotation) if isAnnotated else (annotation,)
+    # As in Slicer, ``A | B`` would be stored, but no node selector could be connected to it.
+    isUnion = typing.get_origin(valueType) is typing.Union
+    members = [each for each in typing.get_args(valueType) if each is not type(None)] if isUnion else [valueType]
+    if all(isinstance(each, type) and issubclass(each, slicer.vtkMRMLNode) for each in members):
+        return _NodeParameter(name, tuple(members), isUnion)
+    return _PlainParameter(name, valueType, tuple(validators), default)
 
 
 def parameterNodeWrapper(wrapped: type) -> type:
     """Class decorator: annotated members become parameters of the node that the constructor gets."""
     annotations = typing.get_type_hints(wrapped, include_extras=True)
-    parameters = {
-        name: _Parameter(name, annotation, getattr(wrapped, name, None)) for name, annotation in annotations.items()
-    }
-    members = {name: _member(parameter) for name, parameter in parameters.items()}
+    parameters = {name: _parameter(name, each, getattr(wrapped, name, None)) for name, each in annotations.items()}
+    members = {name: _member(name) for name in parameters}
     return types.new_class(
         wrapped.__name__,
         (_ParameterNode,),
@@ -105,11 +135,8 @@ def parameterNodeWrapper(wrapped: type) -> type:
     )
 
 
-def _member(parameter: _Parameter) -> property:
-    return property(
-        lambda self: parameter.read(self.parameterNode),
-        lambda self, value: parameter.write(self.parameterNode, value),
-    )
+def _member(name: str) -> property:
+    return property(lambda self: self._values[name], lambda self, value: self.setValue(name, value))
 
 
 class _ParameterNode:
@@ -119,36 +146,39 @@ class _ParameterNode:
 
     def __init__(self, parameterNode):
         self.parameterNode = parameterNode
-        self._connections = {}
-        with slicer.util.NodeModify(parameterNode):
-            for parameter in self.allParameters.values():
-                parameter.writeDefault(parameterNode)
+        self._values = {}
+        self._connections = parameter_gui.Connections(self)
+        self._refresh()
+        # No reference to the wrapper: it would live as long as the node.
+        weak = weakref.ref(self)
+        self._tag = parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda _c, _e: weak()._refresh())
+        weakref.finalize(self, parameterNode.RemoveObserver, self._tag)
 
     def __setattr__(self, name, value):
-        # A misspelt parameter must not become a new attribute.
         if not name.startswith("_") and name != "parameterNode" and name not in self.allParameters:
             raise AttributeError(f"{type(self).__name__} has no parameter {name!r}")
         super().__setattr__(name, value)
 
+    def _refresh(self):
+        for name, parameter in self.allParameters.items():
+            if not parameter.isIn(self.parameterNode):
+                parameter.write(self.parameterNode, parameter.default)
+            self._values[name] = parameter.read(self.parameterNode)
+
+    def getValue(self, name):
+        return self._values[name]
+
+    def setValue(self, name, value):
+        with slicer.util.NodeModify(self.parameterNode):
+            self.allParameters[name].write(self.parameterNode, value)
+            self._values[name] = self.allParameters[name].read(self.parameterNode)
+
     def connectGui(self, gui) -> int:
         """Connect each widget with a ``SlicerParameterName``, both ways; returns a tag for ``disconnectGui``."""
-        named = [widget for widget in vars(gui).values() if widget.property("SlicerParameterName")]
-        connectors = [_Connector(self, widget) for widget in named]
-
-        def update(_caller=None, _event=None):
-            for connector in connectors:
-                connector.updateWidget()
-
-        update()
-        tag = self.parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, update)
-        self._connections[tag] = connectors
-        return tag
+        return self._connections.connect(gui)
 
     def disconnectGui(self, tag) -> None:
-        for connector in self._connections.pop(tag, []):
-            connector.disconnect()
-        if tag is not None:
-            self.parameterNode.RemoveObserver(tag)
+        self._connections.disconnect(tag)
 
     # The node's own interface, as far as observers and NodeModify need it.
 
@@ -164,43 +194,5 @@ class _ParameterNode:
     def EndModify(self, wasModifying):
         return self.parameterNode.EndModify(wasModifying)
 
-
-class _Connector:
-    """One widget and its parameter."""
-
-    def __init__(self, wrapper, widget):
-        name = widget.property("SlicerParameterName")
-        if name not in wrapper.allParameters:
-            raise ValueError(f"{widget.name} names a parameter that does not exist: {name}")
-        self._wrapper, self._widget, self._name = wrapper, widget, name
-        self._signal, self._read, self._write = self._accessors(widget, wrapper.allParameters[name])
-        self._signal.connect(self.updateParameter)
-
-    @staticmethod
-    def _accessors(widget, parameter):
-        """(signal, read, write) of a widget; the pairs of widget and type are those that Slicer knows."""
-        if isinstance(widget, qMRMLNodeComboBox) and parameter.isNode:
-            widget.nodeTypes = [each.__name__ for each in parameter.nodeTypes]
-            return widget.currentNodeChanged, widget.currentNode, widget.setCurrentNode
-        pairs = (
-            (qt.QCheckBox, bool, "toggled", "checked"),
-            (qt.QLineEdit, str, "textChanged", "text"),
-            (qt.QSpinBox, int, "valueChanged", "value"),
-            (qt.QDoubleSpinBox, float, "valueChanged", "value"),
-        )
-        for widgetType, valueType, signal, attribute in pairs:
-            if isinstance(widget, widgetType) and parameter.type is valueType:
-                read = functools.partial(getattr, widget, attribute)
-                return getattr(widget, signal), read, functools.partial(setattr, widget, attribute)
-        raise RuntimeError(f"{widget.name} cannot show a parameter of type {parameter.type}.")
-
-    def updateWidget(self):
-        value = getattr(self._wrapper, self._name)
-        if self._read() is not value and self._read() != value:
-            self._write(value)
-
-    def updateParameter(self, *_value):
-        setattr(self._wrapper, self._name, self._read())
-
-    def disconnect(self):
-        self._signal.disconnect(self.updateParameter)
+    def Modified(self):
+        self.parameterNode.Modified()

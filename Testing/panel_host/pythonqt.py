@@ -7,8 +7,11 @@ own list of properties, for the whole process. Code of the host is written in Py
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 import types
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
@@ -37,7 +40,18 @@ def install():
     sys.modules["qt"] = qt
     # A Qt application must exist before the first widget, and must not be garbage collected.
     qt.application = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["panel-host"])
+    _keepSettingsApart()
     return qt
+
+
+def _keepSettingsApart() -> None:
+    """``qt.QSettings()`` is the application's settings in Slicer; here a file of this process, never the person's."""
+    folder = tempfile.mkdtemp(prefix="panel-host-settings-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    QtCore.QCoreApplication.setOrganizationName("panel-host")
+    QtCore.QCoreApplication.setApplicationName("panel-host")
+    QtCore.QSettings.setDefaultFormat(QtCore.QSettings.IniFormat)
+    QtCore.QSettings.setPath(QtCore.QSettings.IniFormat, QtCore.QSettings.UserScope, folder)
 
 
 def _giveProperties(qtClass: type) -> None:

@@ -26,11 +26,23 @@ class ScriptedLoadableModule:
     def __init__(self, parent):
         self.parent = parent
         self.moduleName = type(self).__name__
+        parent.title, parent.helpText, parent.acknowledgementText = "", "", ""
+        parent.categories, parent.dependencies, parent.contributors = [], [], []
+
+    def resourcePath(self, filename):
+        return os.path.join(os.path.dirname(self.parent.path), "Resources", filename)
+
+    def runTest(self, msec=100, **arguments):
+        """What Reload and Test runs."""
+        test = getattr(sys.modules[type(self).__module__], f"{self.moduleName}Test")()
+        test.messageDelay = msec
+        test.runTest(**arguments)
 
 
 class ScriptedLoadableModuleWidget:
     def __init__(self, parent=None):
         self.moduleName = type(self).__name__.removesuffix("Widget")
+        self.developerMode = False
         self.parent = parent if parent is not None else ModulePanel()
         self.layout = self.parent.layout()
         if parent is None:  # as Slicer does
@@ -43,6 +55,9 @@ class ScriptedLoadableModuleWidget:
     def setup(self):
         """Slicer adds the developer section here."""
 
+    def cleanup(self):
+        """Slicer calls it before it closes, and before a reload."""
+
     def onReload(self):
         slicer.util.reloadScriptedModule(self.moduleName)
 
@@ -50,14 +65,19 @@ class ScriptedLoadableModuleWidget:
 class ScriptedLoadableModuleLogic:
     def __init__(self, parent=None):
         self.moduleName = type(self).__name__.removesuffix("Logic")
+        self.isSingletonParameterNode = True
+
+    def createParameterNode(self):
+        node = slicer.vtkMRMLScriptedModuleNode()
+        if self.isSingletonParameterNode:
+            node.SetSingletonTag(self.moduleName)
+        node.SetName(slicer.mrmlScene.GenerateUniqueName(self.moduleName))
+        return node
 
     def getParameterNode(self):
         node = slicer.mrmlScene.GetSingletonNode(self.moduleName, "vtkMRMLScriptedModuleNode")
         if node is None:
-            node = slicer.vtkMRMLScriptedModuleNode()
-            node.SetSingletonTag(self.moduleName)
-            node.SetName(self.moduleName)
-            node = slicer.mrmlScene.AddNode(node)
+            node = slicer.mrmlScene.AddNode(self.createParameterNode())
         # Closing the scene empties a singleton but keeps it.
         node.SetAttribute("ModuleName", self.moduleName)
         return node
@@ -68,9 +88,13 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
         super().__init__(methodName)
 
     def runTest(self):
-        """Overridden by the module's test."""
+        """As Slicer's: every method with "test" in its name."""
+        for name in [name for name in dir(self) if "test" in name and callable(getattr(self, name))]:
+            self.setUp()
+            getattr(self, name)()
+            self.tearDown()
 
-    def delayDisplay(self, message, msec=0):
+    def delayDisplay(self, message, requestedDelay=None, msec=None):
         slicer.app.processEvents()
 
 
@@ -82,7 +106,12 @@ class ModulePanel(qMRMLWidget):
         self.isEntered = False
         self.setLayout(qt.QVBoxLayout())
         self.setMRMLScene(slicer.mrmlScene)
+        self.object = None  # the module's own widget object
         self.reload = None  # function that makes the module's widget anew, as ``slicer.util.reloadScriptedModule`` asks
+
+    def self(self):
+        """As ``qSlicerScriptedLoadableModuleWidget.self`` in Slicer."""
+        return self.object
 
 
 def install() -> None:
@@ -116,7 +145,7 @@ def loadModule(path):
     module = importlib.util.module_from_spec(specification)
     sys.modules[name] = module
     specification.loader.exec_module(module)
-    parent = types.SimpleNamespace(path=str(path), title="", categories=[], dependencies=[], contributors=[])
+    parent = types.SimpleNamespace(path=str(path))
     getattr(module, name)(parent)
     setattr(slicer.modules, name.lower(), parent)
     return module
@@ -134,6 +163,7 @@ def openModule(module, **injected):
     def makeWidget():
         widget = getattr(sys.modules[name], f"{name}Widget")(panel, **injected)
         setattr(slicer.modules, f"{name}Widget", widget)
+        panel.object = widget
         widget.setup()
         return widget
 

@@ -1,15 +1,22 @@
-"""Errors inside Qt slots and VTK observers are printed by Qt and VTK, not raised: here they are kept for the test."""
+"""Errors that Qt, VTK and threads only print are kept here and fail the test: what raises in a slot, in the callback
+of a timer or a shortcut, in an observer of VTK, or in a thread.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 import traceback
 
 
 @contextlib.contextmanager
 def failOnHiddenErrors():
-    """Raise AssertionError at the end if a slot or an observer raised meanwhile."""
+    """Raise AssertionError at the end if something raised meanwhile where nobody could catch it.
+
+    When the body itself raises, that error stays the one that is reported; the hidden ones, often its reason, are
+    printed.
+    """
     hidden: list[str] = []
 
     def keep(errorType, error, trace):
@@ -18,11 +25,17 @@ def failOnHiddenErrors():
     def keepUnraisable(unraisable):
         keep(unraisable.exc_type, unraisable.exc_value, unraisable.exc_traceback)
 
-    before = sys.excepthook, sys.unraisablehook
-    sys.excepthook, sys.unraisablehook = keep, keepUnraisable
+    def keepThread(arguments):
+        keep(arguments.exc_type, arguments.exc_value, arguments.exc_traceback)
+
+    before = sys.excepthook, sys.unraisablehook, threading.excepthook
+    sys.excepthook, sys.unraisablehook, threading.excepthook = keep, keepUnraisable, keepThread
     try:
         yield hidden
+    except BaseException:
+        sys.stderr.write("".join(f"Error inside a slot or an observer:\n{each}" for each in hidden))
+        raise
     finally:
-        sys.excepthook, sys.unraisablehook = before
+        sys.excepthook, sys.unraisablehook, threading.excepthook = before
     if hidden:
         raise AssertionError("Errors inside slots or observers:\n" + "\n".join(hidden))

@@ -101,6 +101,7 @@ class qMRMLNodeComboBox(qt.QWidget):
     """Lists the nodes of some classes in the scene, and follows it as nodes come and go."""
 
     currentNodeChanged = Signal(object)
+    nodeAddedByUser = Signal(object)
 
     def __init__(self, parent=None):
         super().__init__(parent)
@@ -176,8 +177,10 @@ class qMRMLNodeComboBox(qt.QWidget):
 
     def addNode(self, nodeType=None):
         """What "Create new ..." in the list does."""
-        node = self._scene.AddNewNodeByClass(nodeType or self._nodeTypes[0], self._baseName)
+        name = self._scene.GenerateUniqueName(self._baseName) if self._baseName else ""
+        node = self._scene.AddNewNodeByClass(nodeType or self._nodeTypes[0], name)
         self.setCurrentNode(node)
+        self.nodeAddedByUser.emit(node)  # after it was chosen, as in Slicer
         return node
 
     def currentNode(self):

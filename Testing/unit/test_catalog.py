@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 
 from SuperResolutionLib import catalog as catalog_module
-from SuperResolutionLib.catalog import BUNDLED, ModelCatalog, load_card, split_id, user_folder
+from SuperResolutionLib.catalog import BUNDLED, ModelCatalog, is_own, load_card, remove_model, split_id, user_folder
 from SuperResolutionLib.errors import ModelError
 from Testing.tiny_model import write_model
 
@@ -148,3 +148,47 @@ def test_user_folders_of_other_systems(monkeypatch, tmp_path):
     assert user_folder() == tmp_path / "SuperResolution" / "models"
     monkeypatch.setattr(catalog_module.sys, "platform", "darwin")
     assert "Application Support" in str(user_folder())
+
+
+def test_own_folder_takes_the_place_of_the_default_one(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(catalog_module.sys, "platform", "linux")
+    write_model(user_folder(), "edsr-ise-hidden-x2-psnr")
+    ids = {card.id for card in ModelCatalog.default(folder).cards}
+    assert {"edsr-ise-test-x2-psnr", "edsr-ise-test-x4-psnr", "span-general-x4-psnr"} <= ids
+    assert "edsr-ise-hidden-x2-psnr" not in ids
+
+
+def test_a_folder_named_twice_counts_once(folder, monkeypatch):
+    monkeypatch.setenv("SUPERRESOLUTION_MODELS", str(folder))
+    assert ModelCatalog.default(folder).problems == []
+    assert ModelCatalog.default(BUNDLED).problems == []
+
+
+def test_own_models_can_be_removed(folder):
+    first, second = ModelCatalog([folder]).cards
+    (second.weights.parent / "notes.txt").write_text("mine")
+    for card in (first, second):
+        assert is_own(card, folder)
+        remove_model(card, folder)
+    assert not first.weights.parent.exists()
+    assert [path.name for path in second.weights.parent.iterdir()] == ["notes.txt"], "what is not the model's stays"
+    assert ModelCatalog([folder]).cards == []
+
+
+def test_other_models_cannot_be_removed(folder, tmp_path):
+    bundled = ModelCatalog([BUNDLED]).cards[0]
+    stranger = ModelCatalog([folder]).cards[0]
+    for card, own in ((bundled, folder), (bundled, BUNDLED), (stranger, tmp_path / "other")):
+        with pytest.raises(ModelError, match="cannot be deleted"):
+            remove_model(card, own)
+        assert card.weights_available
+
+
+def test_a_model_that_cannot_be_removed_says_why(folder, monkeypatch):
+    def refuse(path, missing_ok=False):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(ModelError, match=r"card\.json: Permission denied"):
+        remove_model(ModelCatalog([folder]).cards[0], folder)

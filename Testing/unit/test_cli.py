@@ -271,6 +271,20 @@ def test_region(upscale, ct, tmp_path):
     )
 
 
+def test_a_region_may_be_thin_and_equals_the_whole(upscale, tmp_path):
+    """The tiny model has gates: what surrounds the region reaches its image's border, so they see the same."""
+    upscale("whole.nrrd")
+    upscale("part.nrrd", "--region", "5:6,0:8,0:1")
+    whole, part = (read_volume(tmp_path / name).array for name in ("whole.nrrd", "part.nrrd"))
+    np.testing.assert_allclose(part, whole[:1, :16, 10:12], atol=1)
+
+
+def test_precision(upscale, tmp_path):
+    report = json.loads(upscale("sr.nrrd", "--json", "--precision", "bfloat16"))
+    assert report["precision"] == "bfloat16"
+    assert json.loads(report["provenance"]["Options"])["precision"] == "bfloat16"
+
+
 def test_axis(upscale, tmp_path):
     source = write_volume(Volume(smooth((6, 8, 10)), np.eye(4)), tmp_path / "cube.nrrd")
     report = json.loads(upscale("sr.nrrd", "--axis", "i", "--json", source=source))
@@ -402,9 +416,9 @@ def test_no_models(monkeypatch, tmp_path):
 
 def test_help_names_every_option():
     options = {
-        "upscale": "--model --scale --device --bicubic --no-consistency --report --region --axis --series --tile "
-        "--overwrite --json INPUT OUTPUT i0:i1,j0:j1,k0:k1 PATH.json",
-        "compare": "--model --json HR",
+        "upscale": "--model --scale --device --precision --bicubic --no-consistency --report --region --axis --series "
+        "--tile --overwrite --json INPUT OUTPUT i0:i1,j0:j1,k0:k1 PATH.json",
+        "compare": "--model --precision --json HR",
         "models": "--json",
         "demo": "--output --model --device",
     }

@@ -314,6 +314,7 @@ def test_demo_without_its_examples(refused, tmp_path, monkeypatch):
         (["upscale", "CT", "SR", "--model", X2, "--tile", "-1"], ["--tile", "0"]),
         (["upscale", "CT", "SR", "--model", X2, "--axis", "x"], ["i, j or k", "'x'"]),
         (["upscale", "CT", "SR", "--model", X2, "--device", "tpu"], ["cuda:N", "'tpu'"]),
+        (["upscale", "CT", "SR", "--model", X2, "--precision", "half"], ["bfloat16", "'half'"]),
         (["upscale", "CT", "SR", "--model", X2, "--region", "0:8,0:8"], ["i0:i1,j0:j1,k0:k1", "'0:8,0:8'"]),
         (["upscale", "CT", "SR", "--model", X2, "--region", "a:b,0:8,0:1"], ["i0:i1,j0:j1,k0:k1"]),
         (["upscale", "CT", "SR", "--model", X2, "--region", "0:99,0:8,0:1"], ["i = 0:99", "i = 0:24"]),
@@ -335,10 +336,6 @@ def arguments_with(places: dict[str, str], argument: str) -> str:
         if argument.startswith(name):
             return argument.replace(name, path, 1)
     return argument
-
-
-def test_region_too_small(refused, ct, tmp_path):
-    refused(3, ["3 x 8", "4 x 4"], "upscale", ct, tmp_path / "s.nrrd", "--model", X2, "--region", "0:3,0:8,0:1")
 
 
 def test_more_than_memory(refused, ct, tmp_path, monkeypatch):

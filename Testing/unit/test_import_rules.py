@@ -45,6 +45,11 @@ def needs_torch(path: Path) -> bool:
     return relative.parts[0] == "networks" or (relative.parts[0] == "backends" and path.stem.startswith("torch"))
 
 
+def is_mrml(path: Path) -> bool:
+    """Whether the file is one of the adapters to Slicer's scene."""
+    return path.parent == ENGINE and path.stem.startswith("mrml")
+
+
 def is_terminal(path: Path) -> bool:
     return path.name in ("cli.py", "__main__.py") or path.stem.startswith("cli_") or "cli" in path.parts
 
@@ -80,14 +85,14 @@ def test_engine_imports_no_door_and_no_qt(path):
 
 
 @pytest.mark.parametrize("path", engine_files(), ids=name_of)
-def test_only_the_mrml_adapter_imports_slicer_or_vtk(path):
-    if path != ENGINE / "mrml.py":
+def test_only_the_mrml_adapters_import_slicer_or_vtk(path):
+    if not is_mrml(path):
         assert not set(imports(path)) & SLICER
 
 
 @pytest.mark.parametrize("path", engine_files(), ids=name_of)
 def test_engine_uses_only_what_it_may(path):
-    allowed = PACKAGED | {"SuperResolutionLib"} | (SLICER if path.name == "mrml.py" else set())
+    allowed = PACKAGED | {"SuperResolutionLib"} | (SLICER if is_mrml(path) else set())
     allowed |= TERMINAL if is_terminal(path) else set()
     assert third_party(imports(path)) <= allowed
 
@@ -96,7 +101,7 @@ def test_engine_uses_only_what_it_may(path):
 def test_engine_asks_for_packages_only_when_it_uses_them(path):
     """At file scope nothing that Slicer may lack: not torch, and not what the user installs at first use either."""
     allowed = {"numpy", "SimpleITK"}
-    allowed |= SLICER if path.name == "mrml.py" else set()
+    allowed |= SLICER if is_mrml(path) else set()
     allowed |= {"torch", "safetensors"} if needs_torch(path) else set()
     allowed |= TERMINAL if is_terminal(path) else set()
     assert third_party(imports(path, file_scope_only=True)) <= allowed
@@ -146,14 +151,15 @@ def module_name(path: Path, top: Path) -> str:
 
 
 def test_engine_is_imported_without_anything_but_numpy_and_simpleitk():
-    apart = [ENGINE / "mrml.py"]
-    plain = [path for path in engine_files() if path not in apart and not needs_torch(path) and not is_terminal(path)]
+    plain = [path for path in engine_files() if not (is_mrml(path) or needs_torch(path) or is_terminal(path))]
     blocked = {"torch", "safetensors", "psutil", "pydicom", "skimage", "yaml", "pydantic"} | TERMINAL | SLICER | QT
     import_all([module_name(path, MODULE) for path in plain], blocked)
 
 
-def test_mrml_adapter_is_imported_without_torch_and_qt():
-    import_all(["SuperResolutionLib.mrml"], {"torch", "psutil", "safetensors", "skimage"} | QT)
+def test_mrml_adapters_are_imported_without_torch_and_qt():
+    adapters = [module_name(path, MODULE) for path in engine_files() if is_mrml(path)]
+    assert "SuperResolutionLib.mrml" in adapters
+    import_all(adapters, {"torch", "psutil", "safetensors", "skimage"} | QT)
 
 
 def test_terminal_door_starts_without_torch():

@@ -7,14 +7,17 @@ import numpy as np
 import pytest
 import torch
 
+from SuperResolutionLib.backends.torch_backend import TorchModel
 from SuperResolutionLib.catalog import ModelCatalog
 from SuperResolutionLib.errors import Cancelled, DataError, DeviceError, ModelError, ResourceError, UsageError
 from SuperResolutionLib.geometry import bounds
+from SuperResolutionLib.networks.layout import last_convolution
 from SuperResolutionLib.resampling import bicubic_downsample, bicubic_upsample
 from SuperResolutionLib.upscaler import Options, upscale
 from SuperResolutionLib.volume import Volume
 from Testing.tiny_model import write_model
 from Testing.unit.test_geometry import random_matrix
+from Testing.unit.test_tiling import SMALL, build
 
 CPU = {"device": "cpu"}
 
@@ -116,9 +119,9 @@ def test_a_thin_region_does_not_turn_the_slices(grey):
     sagittal = volume(np.int16, shape=(20, 20, 8), matrix=np.diag([5.0, 1, 1, 1]))
     result = upscale(sagittal, grey, Options(**CPU, region=((0, 8), (0, 20), (3, 15))))
     assert result.report["slice_axis"] == "i"
-    thin = Options(**CPU, region=((0, 8), (0, 20), (5, 6)))
-    with pytest.raises(DataError, match="at least 4 x 4"):
-        upscale(sagittal, grey, thin)
+    thin = ((0, 8), (0, 20), (5, 6))
+    alone = upscale(sagittal, grey, Options(**CPU, region=thin))
+    assert alone.report["slice_axis"] == "i" and alone.sr.size == (8, 80, 4)
 
 
 def test_spacings_outside_training_are_told(grey):
@@ -127,7 +130,8 @@ def test_spacings_outside_training_are_told(grey):
     other = dataclasses.replace(grey, spacing_range=(2.0, 4.0))
     flat = dataclasses.replace(volume(np.int16), source={"Spacing": "unknown"})
     assert upscale(flat, other, Options(**CPU)).report["notices"] == []
-    assert "2 to 4 mm" in upscale(volume(np.int16), other, Options(**CPU)).report["notices"][0]
+    notice = upscale(volume(np.int16), other, Options(**CPU)).report["notices"][0]
+    assert "0.8 x 0.8 mm" in notice and "2 to 4 mm" in notice
 
 
 def test_strips_do_not_change_the_result(grey):
@@ -135,6 +139,39 @@ def test_strips_do_not_change_the_result(grey):
     whole = upscale(source, grey, Options(**CPU))
     strips = upscale(source, grey, Options(**CPU, strip_rows=5))
     assert np.abs(whole.sr.array.astype(int) - strips.sr.array).max() <= 1
+
+
+def test_bfloat16_is_close_told_and_leaves_the_skip_alone(grey):
+    source = volume(np.float32)
+    exact = upscale(source, grey, Options(**CPU))
+    rough = upscale(source, grey, Options(**CPU, precision="bfloat16"))
+    difference = np.abs(rough.sr.array - exact.sr.array).max() / np.ptp(source.array)
+    assert 1e-7 < difference < 5e-3
+    assert rough.report["precision"] == "bfloat16" and exact.report["precision"] == "float32"
+    assert json.loads(rough.provenance["Options"])["precision"] == "bfloat16"
+    np.testing.assert_array_equal(rough.bicubic.array, exact.bicubic.array)
+    with pytest.raises(UsageError, match="'float8'.*bfloat16"):
+        upscale(source, grey, Options(**CPU, precision="float8"))
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_every_network_ends_in_float32(name):
+    net = build(name, 2)
+    with torch.inference_mode():
+        exact = net(torch.rand(1, 1, 8, 8))
+    model = TorchModel(net, 2, "cpu", "bfloat16")
+    ends = []
+    last_convolution(net.stages[-1].tail).register_forward_hook(lambda _layer, _inputs, output: ends.append(output))
+    rough = model.enlarge(np.zeros((1, 8, 8), np.float32), 3, lambda: None)
+    assert {end.dtype for end in ends} == {torch.float32} and len(ends) == 3
+    assert np.isfinite(rough).all() and rough.shape == exact.shape[1:]
+
+
+def test_float16_that_overflows_is_told(grey):
+    net = build("span", 2)
+    model = TorchModel(net, 2, "cpu", "float16")
+    with pytest.raises(UsageError, match="float16 does not suffice"):
+        model.enlarge(np.full((1, 8, 8), 1e6, np.float32), 0, lambda: None)
 
 
 def test_constant_volume_stays_constant(grey):

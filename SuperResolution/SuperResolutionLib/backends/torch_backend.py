@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -12,9 +13,9 @@ from torch import nn
 
 from .. import tiling
 from ..catalog import ModelCard
-from ..errors import DeviceError, ModelError, ResourceError
+from ..errors import DeviceError, ModelError, ResourceError, UsageError
 from ..networks import create
-from ..networks.layout import tail_halo, widest_features, widest_map
+from ..networks.layout import has_global_gates, last_convolution, reach, tail_halo, widest_features, widest_map
 from ..resampling import bicubic_downsample, bicubic_upsample, make_consistent
 
 #: Bytes that the widest map of a strip may take when the number of rows is automatic.
@@ -42,12 +43,25 @@ def resolve_device(name: str) -> str:
 
 
 class TorchModel:
-    """A generator with its weights on a device, in evaluation mode and float32."""
+    """A generator with its weights on a device, in evaluation mode.
 
-    def __init__(self, net: nn.Module, scale: int, device: str):
+    Attributes:
+        precision: of the network's inner layers. The bicubic skip and each tail's last convolution, whose rounding
+            would be seen, stay in float32.
+        reach: input pixels on each side that an output pixel depends on.
+        global_gates: whether it also depends on means over the whole slice.
+    """
+
+    def __init__(self, net: nn.Module, scale: int, device: str, precision: str = "float32"):
         self.device = device
         self.scale = scale
+        self.precision = precision
         self.net = net.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+        self.reach = reach(net)
+        self.global_gates = has_global_gates(net)
+        if precision != "float32":
+            for stage in self.net.stages:
+                _keep_float32(last_convolution(stage.tail))
 
     def strip_rows(self, width: int, wanted: int) -> int:
         """Rows of a strip: as wanted, or with 0 as many as keep the tail's widest map within ``STRIP_BYTES``."""
@@ -79,8 +93,8 @@ class TorchModel:
         image = self._tensor(plane).contiguous(memory_format=torch.channels_last)
         try:
             # TensorFloat-32 would round to 10 bits where float32 was promised.
-            with torch.backends.cudnn.flags(allow_tf32=False):
-                return tiling.run(self.net, image, rows, poll)[0].float().cpu().numpy()
+            with torch.backends.cudnn.flags(allow_tf32=False), self._autocast():
+                enlarged = tiling.run(self.net, image, rows, poll)[0].float().cpu().numpy()
         except RuntimeError as error:
             if not _out_of_memory(error):
                 raise
@@ -89,6 +103,9 @@ class TorchModel:
                 f"The memory of {self.device} does not suffice for slices of {size} voxels; upscale a region of the "
                 "image (--region in the terminal), enlarge fewer rows at once (--tile), or use another device."
             ) from error
+        if self.precision == "float16" and not np.isfinite(enlarged).all():
+            raise UsageError("The range of float16 does not suffice for this model; choose bfloat16 or float32.")
+        return enlarged
 
     @torch.inference_mode()
     def bicubic(self, plane: np.ndarray) -> np.ndarray:
@@ -105,12 +122,21 @@ class TorchModel:
         """Correct an enlargement (c, h * scale, w * scale) so that shrinking it gives ``low`` (c, h, w)."""
         return make_consistent(self._tensor(plane), self._tensor(low))[0].cpu().numpy()
 
+    def _autocast(self):
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(torch.device(self.device).type, getattr(torch, self.precision))
+
     def _tensor(self, plane: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(plane))[None].to(self.device)
 
 
-def load(card: ModelCard, device: str) -> TorchModel:
+def load(card: ModelCard, device: str, precision: str = "float32") -> TorchModel:
     """Build the card's network with its verified weights.
+
+    Args:
+        card: the model. device: see ``resolve_device``.
+        precision: ``float32``, ``bfloat16`` or ``float16``.
 
     Raises:
         ModelError: if the weights are missing or damaged or do not fit the architecture.
@@ -126,7 +152,18 @@ def load(card: ModelCard, device: str) -> TorchModel:
         raise ModelError(
             f"The weights of {card.id} do not fit the network that its card describes; install the model again."
         ) from error
-    return TorchModel(net, card.scale, place)
+    return TorchModel(net, card.scale, place, precision)
+
+
+def _keep_float32(layer: nn.Module) -> None:
+    """Let a layer compute in float32 where autocast is on."""
+    forward = layer.forward
+
+    def in_float32(x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return forward(x.float())
+
+    layer.forward = in_float32
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

@@ -140,6 +140,33 @@ class Shuffle(nn.Module):
         return self.after(self.shuffle(self.conv(x)))
 
 
+def batch_norm(features: int, fused: bool = False) -> nn.Module:
+    """Batch normalisation, or nothing in a ``fused`` network, where the convolution before it does its work."""
+    return nn.Identity() if fused else nn.BatchNorm2d(features)
+
+
+def fold_batch_norm(net: nn.Module) -> dict[str, Tensor]:
+    """The state of the ``fused`` network that equals a trained one in evaluation mode.
+
+    Every batch normalisation is multiplied into the last convolution of the layer before it, which gets a bias; the
+    zero padding stands before that convolution, so the border is exact too.
+    """
+    state = dict(net.state_dict())
+    for prefix, sequence in net.named_modules():
+        children = list(sequence.named_children()) if isinstance(sequence, nn.Sequential) else []
+        for (before, layer), (after, norm) in zip(children, children[1:]):
+            if isinstance(norm, nn.BatchNorm2d):
+                inner, last = [found for found in layer.named_modules() if isinstance(found[1], nn.Conv2d)][-1]
+                key = ".".join(part for part in (prefix, before, inner) if part)
+                factor = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+                bias = last.bias.double() if last.bias is not None else 0.0
+                weight = last.weight.double() * factor[:, None, None, None]
+                state[f"{key}.weight"] = weight.float()
+                state[f"{key}.bias"] = ((bias - norm.running_mean.double()) * factor + norm.bias.double()).float()
+                state = {name: value for name, value in state.items() if not name.startswith(f"{prefix}.{after}.")}
+    return {name: value.detach() for name, value in state.items()}
+
+
 def conv(inputs: int, outputs: int, kernel: int = 3, **options) -> nn.Conv2d:
     """A convolution that keeps the size: zero padding of half the kernel."""
     return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, **options)

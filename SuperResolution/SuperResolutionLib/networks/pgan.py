@@ -10,9 +10,13 @@ from .srgan import srresnet_stage
 
 
 def pgan(
-    scale: int = 4, channels: int = 3, features: int = 64, blocks: int = 16, bicubic_skip: bool = False
+    scale: int = 4,
+    channels: int = 3,
+    features: int = 64,
+    blocks: int = 16,
+    bicubic_skip: bool = False,
+    fused: bool = False,
 ) -> Generator:
-    """Build P-GAN for a scale of 2, 4, 8 or 16; the bicubic skip, if any, spans each stage."""
-    return Generator(
-        [srresnet_stage(step, channels, features, blocks, bicubic_skip) for step in factors(scale)], channels
-    )
+    """Build P-GAN for a scale of 2, 4, 8 or 16; a bicubic skip spans each stage; ``fused`` has no norms."""
+    stages = [srresnet_stage(step, channels, features, blocks, bicubic_skip, fused=fused) for step in factors(scale)]
+    return Generator(stages, channels)

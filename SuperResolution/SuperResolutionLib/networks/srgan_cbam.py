@@ -10,7 +10,12 @@ from .srgan import srresnet_stage
 
 
 def srgan_cbam(
-    scale: int = 4, channels: int = 3, features: int = 64, blocks: int = 16, bicubic_skip: bool = False
+    scale: int = 4,
+    channels: int = 3,
+    features: int = 64,
+    blocks: int = 16,
+    bicubic_skip: bool = False,
+    fused: bool = False,
 ) -> Generator:
-    """Build SRGAN with CBAM for a scale of 2, 3, 4, 8 or 16."""
-    return Generator([srresnet_stage(scale, channels, features, blocks, bicubic_skip, CBAM)], channels)
+    """Build SRGAN with CBAM for a scale of 2, 3, 4, 8 or 16; ``fused`` has no batch normalisation."""
+    return Generator([srresnet_stage(scale, channels, features, blocks, bicubic_skip, CBAM, fused)], channels)

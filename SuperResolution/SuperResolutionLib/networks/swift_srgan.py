@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .blocks import Generator, Residual, Shuffle, Stage, conv, factors
+from .blocks import Generator, Residual, Shuffle, Stage, batch_norm, conv, factors
 
 
 class HalfTanh(nn.Module):
@@ -19,18 +19,24 @@ class HalfTanh(nn.Module):
         return (torch.tanh(x) + 1) / 2
 
 
-def separable(inputs: int, outputs: int, kernel: int = 3, bias: bool = True) -> nn.Sequential:
-    """Depthwise convolution of the given kernel, then a pointwise one."""
-    return nn.Sequential(conv(inputs, inputs, kernel, groups=inputs, bias=bias), conv(inputs, outputs, 1, bias=bias))
+def separable(inputs: int, outputs: int, kernel: int = 3, bias: tuple[bool, bool] = (True, True)) -> nn.Sequential:
+    """Depthwise convolution of the given kernel, then a pointwise one; ``bias`` says which of them has one."""
+    depthwise = conv(inputs, inputs, kernel, groups=inputs, bias=bias[0])
+    return nn.Sequential(depthwise, conv(inputs, outputs, 1, bias=bias[1]))
 
 
 def swift_srgan(
-    scale: int = 4, channels: int = 3, features: int = 64, blocks: int = 16, bicubic_skip: bool = False
+    scale: int = 4,
+    channels: int = 3,
+    features: int = 64,
+    blocks: int = 16,
+    bicubic_skip: bool = False,
+    fused: bool = False,
 ) -> Generator:
-    """Build Swift-SRGAN for a scale of 2, 3, 4, 8 or 16."""
+    """Build Swift-SRGAN for a scale of 2, 3, 4, 8 or 16; ``fused`` is for inference, without batch normalisation."""
 
     def normalised() -> list[nn.Module]:
-        return [separable(features, features, bias=False), nn.BatchNorm2d(features)]
+        return [separable(features, features, bias=(False, fused)), batch_norm(features, fused)]
 
     def block() -> Residual:
         return Residual(*normalised(), nn.PReLU(features), *normalised())

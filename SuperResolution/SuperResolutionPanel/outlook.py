@@ -1,0 +1,114 @@
+"""What Upscale would give and cost with the present choices: one live line, and what to keep in mind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from slicer.i18n import tr as _
+from vtk.util import numpy_support
+
+from SuperResolutionLib import mrml
+from SuperResolutionLib.errors import SuperResolutionError
+from SuperResolutionLib.forecast import forecast
+from SuperResolutionPanel import speed
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What is known before a run.
+
+    Attributes:
+        line: output size and expected time; empty if nothing can be said.
+        warnings: sentences to keep in mind.
+        refusal: the sentence that says why the run is impossible; empty if it is not.
+        work: ``Forecast.work`` of the run, for ``speed.remember``; 0 if it is impossible.
+    """
+
+    line: str = ""
+    warnings: tuple[str, ...] = ()
+    refusal: str = ""
+    work: float = 0
+
+
+def outlook(
+    inputVolume,
+    card,
+    region=None,
+    makeBicubic: bool = True,
+    device: str = "auto",
+    precision: str = "float32",
+    timePoints: int = 1,
+    deviceText: str = "",
+) -> Outlook:
+    """Foresee a run from the sizes alone; reads no voxels and takes about a millisecond.
+
+    Args:
+        inputVolume: volume node, or None.
+        card: ModelCard, or None.
+        region: half-open ranges along i, j, k, or None for the whole volume.
+        timePoints: how many volumes of this size are upscaled.
+        deviceText: the device as the user knows it, for the line.
+    """
+    if inputVolume is None or card is None:
+        return Outlook()
+    try:
+        mrml.checkInputNode(inputVolume)
+        image = inputVolume.GetImageData()
+        foreseen = forecast(
+            image.GetDimensions(),
+            inputVolume.GetSpacing(),
+            image.GetNumberOfScalarComponents(),
+            numpy_support.get_numpy_array_type(image.GetScalarType()),
+            card,
+            region,
+            bicubic=makeBicubic,
+            free_bytes=_freeBytes(),
+        )
+    except SuperResolutionError as error:
+        return Outlook(refusal=str(error))
+    work = foreseen.work * timePoints
+    seconds = speed.secondsFor(card.id, device, work, precision)
+    line = _sizeText(foreseen, makeBicubic, timePoints) + "\n" + _timeText(seconds, deviceText)
+    return Outlook(line, foreseen.warnings, work=work)
+
+
+def _sizeText(foreseen, makeBicubic: bool, timePoints: int) -> str:
+    voxels = " x ".join(str(length) for length in foreseen.size)
+    count = timePoints * (2 if makeBicubic else 1)
+    one = bytesText(foreseen.output_bytes)
+    if count == 1:
+        return _("Output: {voxels} voxels, {bytes}").format(voxels=voxels, bytes=one)
+    text = _("Output: {voxels} voxels, {count} volumes of {bytes}")
+    return text.format(voxels=voxels, count=count, bytes=one)
+
+
+def _timeText(seconds: float | None, device: str) -> str:
+    if seconds is None:
+        return _("Time unknown until the first run ({device})").format(device=device)
+    return _("Expected time: {time} ({device})").format(time=durationText(seconds), device=device)
+
+
+def durationText(seconds: float) -> str:
+    """A length of time as a person would say it."""
+    if seconds < 1.5:
+        return _("about 1 s")
+    if seconds < 100:
+        return _("about {seconds} s").format(seconds=round(seconds))
+    if seconds < 100 * 60:
+        return _("about {minutes} min").format(minutes=round(seconds / 60))
+    return _("about {hours} h").format(hours=f"{seconds / 3600:.1f}")
+
+
+def bytesText(count: int) -> str:
+    """A number of bytes in MB, or in GB where that reads better."""
+    if count >= 10**9:
+        return _("{size} GB").format(size=f"{count / 1e9:.1f}")
+    return _("{size} MB").format(size=f"{count / 1e6:.1f}" if count < 10**7 else str(round(count / 1e6)))
+
+
+def _freeBytes() -> int | None:
+    try:
+        import psutil
+    except ImportError:  # installed at first use
+        return None
+    return psutil.virtual_memory().available

@@ -1,0 +1,139 @@
+"""A run of the logic: a job for each volume on the worker, then the results are taken into the scene.
+
+Nothing here waits: a timer or the caller's loop calls ``step``. The scene is touched once, at the end of it all, so a
+run that fails or is cancelled leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import time
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from SuperResolutionLib.errors import Cancelled
+
+STEP_MILLISECONDS = 30
+
+
+class Upscaling:
+    """A run under way.
+
+    Args:
+        worker: Worker that computes; busy until the last job is done.
+        card: ModelCard.
+        options: Options of each job.
+        target: Target, the nodes of the run.
+        progress: called with (fraction 0..1, stage, seconds left or None).
+        cancelled: asked at every step; True ends the run.
+        completed: called once, at the end, with (nodes, None) or (None, error).
+
+    Attributes:
+        running: False after the end. nodes, error: how it ended.
+        seconds: what the jobs took, as the engine measured it.
+
+    Raises:
+        UsageError: if the worker is at work already.
+    """
+
+    def __init__(self, worker, card, options, target, progress=None, cancelled=None, completed=None):
+        self.card = card
+        self.running, self.nodes, self.error, self.seconds = True, None, None, 0.0
+        self._worker, self._options, self._target = worker, options, target
+        self._progress, self._cancelled, self._completed = progress, cancelled, completed
+        self._jobs, self._results = [], []
+        self._began = time.monotonic()
+        self._isStepping = False
+        self._startJob()
+
+    def cancel(self) -> None:
+        """End the run at once; nothing happens if it has ended."""
+        if self.running:
+            self._end(error=Cancelled(_("The run was cancelled.")))
+
+    def step(self) -> None:
+        """Take up what the worker has done since the last step."""
+        if not self.running or self._isStepping:  # a callback may let the event loop run
+            return
+        self._isStepping = True
+        try:
+            self._advance()
+        except Exception as error:  # told to whoever asked for the run
+            if self.running:
+                self._end(error=error)
+        finally:
+            self._isStepping = False
+
+    def stepByTimer(self) -> None:
+        """Let the event loop call ``step`` until the end; it keeps this object alive meanwhile."""
+
+        def onTimer():
+            self.step()
+            self.stepByTimer()
+
+        if self.running:
+            # One shot after the other: a timer of our own would be deleted in its own signal.
+            qt.QTimer.singleShot(STEP_MILLISECONDS, onTimer)
+
+    def wait(self):
+        """Step until the end with a live event loop.
+
+        Returns:
+            (SR node, bicubic node or None).
+
+        Raises:
+            SuperResolutionError: why there is no result.
+        """
+        try:
+            while self.running:
+                slicer.app.processEvents()
+                self.step()
+                time.sleep(0.005)
+        finally:
+            self.cancel()  # after Ctrl-C or an error in a slot
+        if self.error is not None:
+            raise self.error
+        return self.nodes
+
+    def _advance(self) -> None:
+        self._target.checkPresence()
+        if self._cancelled is not None and self._cancelled():
+            self.cancel()
+        elif len(self._results) == self._target.count:
+            self._end(nodes=self._target.addResults(self._results))
+        elif self._jobs[-1].poll() == "running":
+            self._tell()
+        else:
+            result = self._jobs[-1].result()
+            self._results.append(result)
+            self.seconds += result.report.get("seconds", 0.0)
+            if len(self._results) < self._target.count:
+                self._startJob()
+            elif self._progress is not None:
+                # Shown before the next step, which may take a while for a large volume.
+                self._progress(1.0, _("adding the result to the scene"), None)
+
+    def _startJob(self) -> None:
+        volume = self._target.volume(len(self._jobs))
+        self._jobs.append(self._worker.start(volume, self.card, self._options))
+
+    def _tell(self) -> None:
+        if self._progress is None:
+            return
+        job, done, count = self._jobs[-1], len(self._results), self._target.count
+        stage, left = job.stage, job.seconds_left
+        if count > 1:
+            stage = _("time point {index} of {count}: {stage}").format(index=done + 1, count=count, stage=stage)
+            if left is not None:
+                soFar = time.monotonic() - self._began
+                left = left + (count - done - 1) * (soFar + left) / (done + 1)
+        self._progress((done + job.fraction) / count, stage, left)
+
+    def _end(self, nodes=None, error=None) -> None:
+        self.running, self.nodes, self.error = False, nodes, error
+        self._results.clear()  # the maps, before their files
+        for job in self._jobs:
+            job.release()
+        if self._completed is not None:
+            self._completed(nodes, error)

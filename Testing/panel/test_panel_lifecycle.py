@@ -1,0 +1,206 @@
+"""The panel's life in Slicer: entering, leaving, scenes that close, reloading, quitting, no window at all."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import pytest
+
+from Testing.panel.fakes import FakeCatalog, FakeFirstUse, FakeWorker, clickUpscale, closePanel, waitUntil
+from Testing.panel.test_panel_run import isReady, volumeNames
+
+
+def test_closingTheSceneEndsTheRun(openPanel, addVolume, worker, scene, errorsShown):
+    addVolume()
+    widget = openPanel()
+    worker.onPoll = lambda step: step == 1 and scene.Clear(0)
+    clickUpscale(widget)
+    assert volumeNames() == []
+    assert worker.jobs[0].state == "cancelled"
+    assert errorsShown == []
+    assert not widget.ui.applyButton.enabled
+    scene.Clear(0)
+    assert widget.ui.statusLabel.text == ""
+    addVolume("next")
+    widget.initializeParameterNode()
+    worker.onPoll = lambda step: None
+    clickUpscale(widget)
+    assert "next SR x4" in volumeNames()
+
+
+def test_leavingThePanelLetsTheRunFinish(openPanel, addVolume, worker):
+    addVolume()
+    widget = openPanel()
+    worker.onPoll = lambda step: step == 1 and widget.exit()
+    clickUpscale(widget)
+    widget.enter()
+    assert widget.ui.srVolumeSelector.currentNode().GetName() == "CT head SR x4"
+
+
+def test_leavingAndComingBackWhileRunning(openPanel, addVolume, worker):
+    addVolume()
+    widget = openPanel()
+    seen = []
+
+    def leaveAndComeBack(step):
+        if step == 1:
+            widget.exit()
+            widget.enter()
+            seen.append((widget.ui.applyButton.text, widget.ui.inputsCollapsibleButton.enabled))
+
+    worker.onPoll = leaveAndComeBack
+    clickUpscale(widget)
+    assert seen == [("Cancel", False)]
+    assert isReady(widget)
+
+
+def test_sceneClosedInAnotherModule(openPanel, addVolume, scene):
+    addVolume()
+    widget = openPanel()
+    widget.exit()
+    widget.parent.isEntered = False
+    scene.Clear(0)
+    assert widget._parameterNode is None
+    widget.enter()
+    assert not widget.ui.applyButton.enabled
+
+
+def test_quittingEndsTheRunAndTheProcess(openPanel, addVolume, worker):
+    addVolume()
+    widget = openPanel()
+    widget.ui.applyButton.click()
+    assert worker.jobs[0].state == "running"
+    widget.cleanup()
+    assert worker.jobs[0].state == "cancelled" and worker.closed == 1 and not worker.alive
+    assert volumeNames() == ["CT head"]
+    ended = time.monotonic()
+    waitUntil(lambda: time.monotonic() > ended + 0.5)
+    assert not worker.alive, "nothing starts another one"
+
+
+def test_processIsWarmedAfterThePanelHasAppeared(openPanel, worker):
+    widget = openPanel()
+    assert not worker.alive and widget.ui.deviceComboBox.count == 2
+    waitUntil(lambda: widget.ui.deviceComboBox.count == 3)
+    assert widget.ui.deviceComboBox.itemText(2) == "Fast Card"
+    assert not widget._warmUp._timer.isActive()
+
+
+def test_nothingIsWarmedBeforeAllIsInstalled(openPanel, worker, firstUse):
+    firstUse.complete = False
+    widget = openPanel()
+    waitUntil(lambda: not widget._warmUp._timer.isActive())
+    assert not worker.alive
+
+
+def test_newProcessAfterCancelling(openPanel, addVolume, worker):
+    addVolume()
+    widget = openPanel()
+    worker.onPoll = lambda step: step == 1 and widget.ui.applyButton.click()
+    clickUpscale(widget)
+    assert not worker.alive
+    waitUntil(lambda: worker.alive)
+    assert isReady(widget)
+
+
+def test_newProcessAfterAnInstallation(openPanel, addVolume, worker, firstUse):
+    addVolume()
+    widget = openPanel()
+    firstUse.installs = True
+    clickUpscale(widget)
+    assert (firstUse.asked, worker.closed) == (1, 1)
+    assert "CT head SR x4" in volumeNames()
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_reloadReadsThePackagesAgain(openPanel, addVolume, worker, monkeypatch, running):
+    import slicer
+
+    node = addVolume()
+    widget = openPanel()
+    kept = dict(sys.modules)
+    monkeypatch.setattr(slicer.modules, "SuperResolutionWidget", widget)
+    if running:
+        widget.ui.applyButton.click()
+    try:
+        widget.onReload()
+        reloaded = slicer.modules.SuperResolutionWidget
+        assert reloaded is not widget
+        assert sys.modules["SuperResolutionPanel.form"] is not kept["SuperResolutionPanel.form"]
+        assert sys.modules["SuperResolutionLib.errors"] is not kept["SuperResolutionLib.errors"]
+        assert reloaded.ui.inputVolumeSelector.currentNode() is node
+        assert not worker.alive and [job.state for job in worker.jobs] == ["cancelled"] * running
+        reloaded.cleanup()
+    finally:
+        # Other tests hold on to the classes of the modules that were loaded first.
+        sys.modules.update({name: each for name, each in kept.items() if name.startswith("SuperResolution")})
+
+
+def test_widgetWithoutAParent(module, addVolume):
+    node = addVolume()
+    widget = module.SuperResolutionWidget(
+        None, logic=module.SuperResolutionLogic(FakeCatalog(), FakeWorker()), firstUse=FakeFirstUse()
+    )
+    assert widget.ui.inputVolumeSelector.currentNode() is node
+    closePanel(widget)
+
+
+def test_sampleDataAreRegisteredOnceSlicerHasStarted(module, monkeypatch):
+    import slicer
+
+    from SuperResolutionPanel import sampledata
+
+    connected = []
+    monkeypatch.setattr(slicer.app, "connect", lambda signal, slot: connected.append((signal, slot)), raising=False)
+    sampledata.registerWhenStarted()
+    assert connected == [("startupCompleted()", sampledata.register)]
+
+
+class FakeSampleDataLogic:
+    """The part of Slicer's SampleDataLogic that is used; downloads nothing."""
+
+    registered: list = []
+
+    @staticmethod
+    def registerCustomSampleDataSource(**arguments):
+        FakeSampleDataLogic.registered.append(arguments)
+
+    def downloadFileIntoCache(self, uri, name, checksum):
+        assert uri.endswith(checksum.partition(":")[2])
+        return f"cache/{name}"
+
+    def loadNode(self, path, name):
+        import numpy as np
+        import slicer
+
+        assert path == "cache/CT-chest.nrrd"
+        voxels = np.arange(2 * 8 * 12, dtype=np.int16).reshape(2, 8, 12)
+        return slicer.util.addVolumeFromArray(voxels, ijkToRAS=np.diag((0.5, 0.5, 3, 1.0)), name=name)
+
+
+def test_sampleDataShowTheSamePlaceTwice(module, scene, monkeypatch):
+    import types
+
+    import slicer
+
+    from SuperResolutionPanel import sampledata
+
+    FakeSampleDataLogic.registered = []
+    monkeypatch.setitem(sys.modules, "SampleData", types.SimpleNamespace(SampleDataLogic=FakeSampleDataLogic))
+    sampledata.register()
+    (arguments,) = FakeSampleDataLogic.registered
+    source = types.SimpleNamespace(
+        uris=[arguments["uris"]],
+        fileNames=[arguments["fileNames"]],
+        nodeNames=[arguments["nodeNames"]],
+        checksums=[arguments["checksums"]],
+    )
+    reduced, original = arguments["customDownloader"](source)
+    assert reduced.GetName() == "CTChest low resolution"
+    assert slicer.util.arrayFromVolume(reduced).shape == (2, 2, 3)
+    assert slicer.util.arrayFromVolume(reduced)[0, 0, 0] == round((0 + 1 + 2 + 3 + 12 * 6) / 4 + 0 * 1)
+    bounds = [[0.0] * 6, [0.0] * 6]
+    for node, each in zip((reduced, original), bounds):
+        node.GetRASBounds(each)
+    assert bounds[0] == pytest.approx(bounds[1])

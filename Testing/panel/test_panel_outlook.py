@@ -1,0 +1,100 @@
+"""The live line and the warnings: from sizes alone, at once."""
+
+from __future__ import annotations
+
+import time
+import types
+
+import pytest
+
+from Testing.panel.form_bench import addImage, card, formBenches
+
+
+@pytest.fixture
+def outlook(module, scene):
+    from SuperResolutionPanel import outlook
+
+    return outlook.outlook
+
+
+def test_line(outlook):
+    from SuperResolutionPanel import speed
+
+    node, model = addImage((10, 200, 300)), card("line-psnr")
+    seen = outlook(node, model, deviceText="CPU")
+    assert seen.line == "Output: 1200 x 800 x 10 voxels, 2 volumes of 19 MB\nTime unknown until the first run (CPU)"
+    assert (seen.warnings, seen.refusal) == ((), "")
+    speed.remember(model.id, "auto", seen.work, 42)
+    assert outlook(node, model, deviceText="CPU").line.endswith("Expected time: about 42 s (CPU)")
+    region = ((0, 300), (0, 200), (3, 4))
+    small = outlook(node, model, region, makeBicubic=False, deviceText="CPU")
+    assert small.line == "Output: 1200 x 800 x 1 voxels, 1.9 MB\nExpected time: about 4 s (CPU)"
+    assert "Expected time: about 84 s" in outlook(node, model, timePoints=2).line
+    assert "unknown" in outlook(node, model, device="cuda:0").line
+    assert "unknown" in outlook(node, model, precision="float16").line
+
+
+@pytest.mark.parametrize(
+    ("size", "channels", "spacing", "free", "words"),
+    [
+        ((2, 200, 200), 1, (3, 3, 9), 10**12, "expect less of it"),
+        ((2, 100, 200), 1, (0.5, 0.5, 3), 10**12, "details may be invented"),
+        ((1, 200, 200), 3, (0.5, 0.5, 3), 10**12, "color"),
+        ((2, 200, 200), 1, (0.5, 0.5, 3), 10**5, "memory"),
+    ],
+)
+def test_warnings(outlook, monkeypatch, size, channels, spacing, free, words):
+    import psutil
+
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: types.SimpleNamespace(available=free))
+    seen = outlook(addImage(size, channels=channels, spacing=spacing), card())
+    assert len(seen.warnings) == 1 and words in seen.warnings[0]
+    assert seen.line and not seen.refusal
+
+
+def test_whatCannotRun(outlook, scene):
+    seen = outlook(addImage((2, 3, 3)), card())
+    assert "at least 4 x 4" in seen.refusal
+    assert (seen.line, seen.work) == ("", 0)
+    assert "holds no voxels" in outlook(scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty"), card()).refusal
+    assert outlook(None, card()).line == outlook(addImage((2, 8, 8)), None).line == ""
+
+
+def test_withoutPsutil(outlook, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    assert outlook(addImage((2, 200, 200)), card()).line
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.1, "about 1 s"), (12.4, "about 12 s"), (130, "about 2 min"), (9000, "about 2.5 h")],
+)
+def test_durations(module, seconds, text):
+    from SuperResolutionPanel.outlook import durationText
+
+    assert durationText(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0.0 MB"), (2_500_000, "2.5 MB"), (63_400_000, "63 MB"), (1_500_000_000, "1.5 GB")]
+)
+def test_bytes(module, count, text):
+    from SuperResolutionPanel.outlook import bytesText
+
+    assert bytesText(count) == text
+
+
+def test_anUpdateTakesLessThanFiveMilliseconds(module, scene):
+    with formBenches() as openForm:
+        bench = openForm(*(card(f"family-{index}-psnr") for index in range(10)))
+        addImage((30, 256, 256))
+        for extent in ("volume", "roi"):
+            bench.ui.extentComboBox.currentIndex = bench.ui.extentComboBox.findData(extent)
+            durations = []
+            for _repeat in range(20):
+                started = time.perf_counter()
+                bench.form.refresh()
+                durations.append(time.perf_counter() - started)
+            assert sorted(durations)[10] < 0.005, extent

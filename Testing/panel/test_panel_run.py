@@ -1,0 +1,322 @@
+"""Runs of the panel with a worker that only pretends: results, progress, cancelling, failing, nodes that vanish."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from SuperResolutionLib.errors import ModelError, WorkerError
+from Testing.panel.fakes import FakeCatalog, clickUpscale, waitUntil
+
+
+def volumeNames() -> list[str]:
+    import slicer
+
+    return [node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")]
+
+
+def isReady(widget) -> bool:
+    return widget.ui.applyButton.text == "Upscale" and widget.ui.applyButton.enabled
+
+
+def test_upscaleCreatesBothVolumes(openPanel, addVolume, worker):
+    import slicer
+
+    node = addVolume()
+    widget = openPanel()
+    clickUpscale(widget)
+    assert volumeNames() == ["CT head", "CT head SR x4", "CT head bicubic x4"]
+    sr = widget._parameterNode.srVolume
+    assert sr.GetName() == "CT head SR x4"
+    assert widget.ui.srVolumeSelector.currentNode() is sr
+    expected = slicer.util.arrayFromVolume(node).repeat(4, axis=1).repeat(4, axis=2)
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(sr), expected)
+    assert sr.GetAttribute("SuperResolution.Model") == "grey-fast-x4"
+    assert "Created CT head SR x4, CT head bicubic x4" in widget.ui.statusLabel.text
+    assert isReady(widget)
+    assert worker.jobs[0].isReleased
+
+
+def test_upscaleWithNothingChosen(openPanel, worker):
+    widget = openPanel()
+    widget.ui.applyButton.click()
+    assert not widget._run.running and worker.calls == []
+    assert not widget.ui.applyButton.enabled and "input volume" in widget.ui.applyButton.toolTip
+
+
+def test_logicWithNothingChosenSaysSo(module, worker):
+    from SuperResolutionLib.errors import DataError
+
+    with pytest.raises(DataError, match="No input volume is chosen"):
+        module.SuperResolutionLogic(FakeCatalog(), worker).upscale(None, "grey-fast")
+    assert worker.calls == []
+
+
+def test_secondRunReplacesTheFirst(openPanel, addVolume, scene):
+    addVolume()
+    widget = openPanel()
+    clickUpscale(widget)
+    nodeCount = scene.GetNumberOfNodes()
+    clickUpscale(widget)
+    assert scene.GetNumberOfNodes() == nodeCount
+
+
+def test_anotherInputGetsItsOwnResult(openPanel, addVolume):
+    addVolume("first")
+    second = addVolume("second")
+    widget = openPanel()
+    clickUpscale(widget)
+    widget.ui.inputVolumeSelector.setCurrentNode(second)
+    assert widget.ui.srVolumeSelector.currentNode() is None
+    clickUpscale(widget)
+    assert {"first SR x4", "second SR x4"} < set(volumeNames())
+
+
+def test_progressIsShownWhileRunning(openPanel, addVolume, worker):
+    addVolume()
+    widget = openPanel()
+    seen = []
+
+    def look(step):
+        ui = widget.ui
+        enabled = ui.inputsCollapsibleButton.enabled
+        seen.append((ui.applyButton.text, ui.progressBar.value, enabled, ui.statusLabel.text))
+
+    worker.onPoll = look
+    clickUpscale(widget)
+    assert [text for text, _value, _enabled, _status in seen] == ["Cancel"] * 4
+    assert [value for _text, value, _enabled, _status in seen] == [0, 0, 25, 50]
+    assert not any(enabled for _text, _value, enabled, _status in seen)
+    assert seen[2][3] == "Slice 2 of 4, about 3 s left"
+    assert widget.ui.inputsCollapsibleButton.enabled
+
+
+def test_takingTheResultIntoTheSceneIsAStage(openPanel, addVolume, monkeypatch):
+    addVolume()
+    widget = openPanel()
+    stages = []
+    monkeypatch.setattr(widget._form, "showProgress", lambda fraction, stage, left: stages.append((fraction, stage)))
+    widget._run._form = widget._form
+    clickUpscale(widget)
+    assert stages[-1] == (1.0, "adding the result to the scene")
+
+
+@pytest.mark.parametrize("step", [0, 2, 3])
+def test_cancelLeavesTheSceneAsItWas(openPanel, addVolume, worker, errorsShown, scene, step):
+    addVolume()
+    widget = openPanel()
+    nodeCount = scene.GetNumberOfNodes()
+    worker.onPoll = lambda current: current == step and widget.ui.applyButton.click()
+    clickUpscale(widget)
+    assert len(worker.calls) == 1, "a click while running cancels, it does not start another run"
+    assert scene.GetNumberOfNodes() == nodeCount
+    assert worker.jobs[0].isReleased
+    assert "Cancelled" in widget.ui.statusLabel.text
+    assert isReady(widget)
+    assert errorsShown == []
+
+
+def test_cancelBeforeTheResultIsTaken(openPanel, addVolume, monkeypatch):
+    addVolume()
+    widget = openPanel()
+    show = widget._form.showProgress
+
+    def cancelAtTheEnd(fraction, stage, left):
+        show(fraction, stage, left)
+        if fraction == 1.0:
+            widget.ui.applyButton.click()
+
+    monkeypatch.setattr(widget._form, "showProgress", cancelAtTheEnd)
+    clickUpscale(widget)
+    assert volumeNames() == ["CT head"]
+    assert "Cancelled" in widget.ui.statusLabel.text
+
+
+def test_cancelWhilePackagesAreInstalled(openPanel, addVolume, worker, firstUse):
+    addVolume()
+    widget = openPanel()
+    firstUse.ensure = lambda: widget.ui.applyButton.click() or True
+    widget.ui.applyButton.click()
+    assert worker.calls == []
+    assert "Cancelled" in widget.ui.statusLabel.text and isReady(widget)
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence", "details"),
+    [
+        (ModelError("The weights of 'grey-fast-x4' are damaged."), "The weights of 'grey-fast-x4' are damaged.", None),
+        (WorkerError("The process that computes crashed.", "last words"), "The process that computes crashed.", "last"),
+        (MemoryError(), "There is not enough memory for this volume at this scale.", "MemoryError"),
+        (ValueError("odd"), "Upscaling failed unexpectedly: odd", "Traceback"),
+    ],
+)
+def test_failureIsOneSentence(openPanel, addVolume, worker, monkeypatch, error, sentence, details):
+    import slicer
+
+    shown = []
+    monkeypatch.setattr(slicer.util, "errorDisplay", lambda text, detailedText=None: shown.append((text, detailedText)))
+    addVolume()
+    widget = openPanel()
+    worker.error = error
+    clickUpscale(widget)
+    assert [text for text, _details in shown] == [sentence]
+    assert (shown[0][1] is None) if details is None else (details in shown[0][1])
+    assert widget.ui.statusLabel.text == sentence
+    assert volumeNames() == ["CT head"]
+    assert isReady(widget)
+
+
+def test_panelIsReadyBeforeTheDialogOpens(openPanel, addVolume, worker, monkeypatch):
+    import slicer
+
+    addVolume()
+    widget = openPanel()
+    seen = []
+    monkeypatch.setattr(slicer.util, "errorDisplay", lambda *_text, **_details: seen.append(isReady(widget)))
+    worker.error = ModelError("No.")
+    clickUpscale(widget)
+    assert seen == [True]
+
+
+def test_outputOfAnotherKindIsRefusedBeforeTheRun(openPanel, addVolume, worker, errorsShown):
+    addVolume()
+    fundus = addVolume("fundus", channels=3)
+    widget = openPanel()
+    widget.ui.srVolumeSelector.setCurrentNode(fundus)
+    clickUpscale(widget)
+    assert worker.calls == []
+    assert "of another kind" in errorsShown[0]
+
+
+def test_inputDeletedWhileRunning(openPanel, addVolume, worker, scene, errorsShown):
+    node = addVolume()
+    widget = openPanel()
+    worker.onPoll = lambda step: step == 2 and scene.RemoveNode(node)
+    clickUpscale(widget)
+    assert volumeNames() == []
+    assert "removed from the scene" in errorsShown[0]
+    assert worker.jobs[0].state == "cancelled", "nobody waits for a result that has no place"
+
+
+def test_outputDeletedWhileRunning(openPanel, addVolume, worker, scene, errorsShown):
+    addVolume()
+    widget = openPanel()
+    clickUpscale(widget)
+    sr = widget._parameterNode.srVolume
+    worker.onPoll = lambda step: step == 2 and scene.RemoveNode(sr)
+    clickUpscale(widget)
+    assert "output volume CT head SR x4 was removed" in errorsShown[0]
+    assert volumeNames() == ["CT head", "CT head bicubic x4"]
+    worker.onPoll = lambda step: None
+    clickUpscale(widget)
+    assert widget._parameterNode.srVolume.GetName().startswith("CT head SR x4")
+
+
+def test_speedIsRemembered(openPanel, addVolume):
+    from SuperResolutionPanel import speed
+
+    addVolume()
+    widget = openPanel()
+    work = widget._form.outlook.work
+    assert work > 0 and speed.secondsFor("grey-fast-x4", "auto", work) is None
+    clickUpscale(widget)
+    assert speed.secondsFor("grey-fast-x4", "auto", work) == pytest.approx(0.5)
+    assert "Expected time: about 1 s" in widget.ui.outlookLabel.text
+
+
+def test_windowStaysAliveWhileRunning(openPanel, addVolume):
+    import qt
+
+    addVolume()
+    widget = openPanel()
+    widget.ui.applyButton.click()
+    qt.QTimer.singleShot(0, widget.ui.applyButton.click)
+    waitUntil(lambda: not widget._run.running)
+    assert "Cancelled" in widget.ui.statusLabel.text, "the click waited in the event loop and was seen"
+
+
+def test_regionOutsideTheVolume(openPanel, addVolume, worker, scene, errorsShown):
+    node = addVolume()
+    widget = openPanel()
+    roi = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "far")
+    roi.SetXYZ(500, 500, 500)
+    roi.SetRadiusXYZ(1, 1, 1)
+    widget._parameterNode.roi = roi
+    widget._parameterNode.extent = "roi"
+    assert not widget.ui.applyButton.enabled and "outside" in widget.ui.applyButton.toolTip
+    # The button may be a moment behind: the run itself refuses, too.
+    widget._run.start(widget.chosenArguments)
+    assert worker.calls == [] and "outside" in errorsShown[0]
+    assert node.GetScene() is scene
+
+
+def test_onlyTheRegionOfInterest(openPanel, addVolume, worker):
+    node = addVolume()
+    widget = openPanel()
+    widget.ui.extentComboBox.currentIndex = widget.ui.extentComboBox.findData("roi")
+    clickUpscale(widget)
+    assert worker.calls[0][2].region == ((2, 6), (1, 5), (0, 2))
+    sr = widget._parameterNode.srVolume
+    assert sr.GetImageData().GetDimensions() == (16, 16, 2)
+    inner, outer = [0.0] * 6, [0.0] * 6
+    sr.GetRASBounds(inner)
+    node.GetRASBounds(outer)
+    # Voxels 2 to 5, 1 to 4 and both slices, of 0.5 x 0.7 x 3 mm; a voxel reaches half its size to either side.
+    assert inner == pytest.approx([1.5 * 0.5, 5.5 * 0.5, 0.5 * 0.7, 4.5 * 0.7, outer[4], outer[5]])
+
+
+def test_currentSliceWithoutASliceView(openPanel, addVolume, worker, errorsShown):
+    addVolume()
+    widget = openPanel()
+    widget._parameterNode.extent = "slice"
+    clickUpscale(widget)
+    assert worker.calls == [] and "slice view" in errorsShown[0]
+
+
+def test_resultKeepsTheTransformOfTheVolume(openPanel, addVolume, scene):
+    node = addVolume()
+    transform = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "moved")
+    node.SetAndObserveTransformNodeID(transform.GetID())
+    widget = openPanel()
+    clickUpscale(widget)
+    assert widget._parameterNode.srVolume.GetTransformNodeID() == transform.GetID()
+
+
+def test_greyModelOnAColorVolume(openPanel, addVolume, worker):
+    addVolume("fundus", channels=3)
+    widget = openPanel()
+    widget._parameterNode.modelFamily = "grey-fast"
+    clickUpscale(widget)
+    assert worker.calls[0][1].channels == 1
+    assert widget._parameterNode.srVolume.GetClassName() == "vtkMRMLVectorVolumeNode"
+
+
+def test_onlyTheCurrentSlice(openPanel, addVolume, worker, layoutManager):
+    import slicer
+
+    node = slicer.util.addVolumeFromArray(np.zeros((5, 40, 40), np.int16), ijkToRAS=np.diag((1, 1, 4, 1.0)), name="CT")
+    widget = openPanel()
+    redNode = layoutManager.sliceWidget("Red").mrmlSliceNode()
+    redNode.SetOrientation("Axial")
+    redNode.SetSliceOffset(8.5)
+    widget._parameterNode.extent = "slice"
+    clickUpscale(widget)
+    assert worker.calls[0][2].region == ((0, 40), (0, 40), (2, 3))
+    assert widget._parameterNode.srVolume.GetImageData().GetDimensions() == (160, 160, 1)
+    assert node.GetImageData().GetDimensions() == (40, 40, 5)
+
+
+def test_comparisonIsOneClickAway(openPanel, addVolume, layoutManager):
+    addVolume()
+    widget = openPanel()
+    assert not widget.ui.compareButton.enabled
+    before = layoutManager.layout
+    clickUpscale(widget)
+    assert layoutManager.layout == before, "nobody asked for another layout"
+    assert widget.ui.compareButton.enabled
+    widget.ui.compareButton.click()
+    assert layoutManager.layout != before
+    clickUpscale(widget)
+    assert layoutManager.layout != before and widget._compareView.shown, "a new result is shown in place of the old one"
+    widget.exit()
+    assert layoutManager.layout == before

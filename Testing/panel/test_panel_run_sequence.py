@@ -1,0 +1,91 @@
+"""Sequences in the panel: every time point on one warm worker, one progress, nothing left behind by a cancel."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from SuperResolutionLib import mrml_sequence
+from SuperResolutionLib.errors import UsageError
+from Testing.mrml.nodes import addSequence
+from Testing.panel.fakes import FakeCatalog, clickUpscale
+
+
+@pytest.fixture
+def heart(scene):
+    """A volume that shows a sequence of three time points, and the voxels of each."""
+    arrays = [np.full((2, 6, 8), 10 * (index + 1), np.int16) for index in range(3)]
+    browser = addSequence(arrays, ["0", "0.5", "1"])
+    return browser.GetProxyNode(browser.GetMasterSequenceNode()), arrays
+
+
+def openOnAll(openPanel):
+    widget = openPanel()
+    assert not widget.ui.allTimePointsCheckBox.isHidden()
+    widget.ui.allTimePointsCheckBox.checked = True
+    return widget
+
+
+def test_everyTimePointIsUpscaled(openPanel, heart, worker):
+    _proxy, arrays = heart
+    widget = openOnAll(openPanel)
+    clickUpscale(widget)
+    assert len(worker.calls) == 3
+    for (volume, _model, _options), array in zip(worker.calls, arrays):
+        np.testing.assert_array_equal(volume.array, array)
+    series = mrml_sequence.timeSeriesOf(widget._parameterNode.srVolume)
+    assert series.indexValues == ["0", "0.5", "1"]
+    assert [int(series.volume(index).array.mean()) for index in range(3)] == [10, 20, 30]
+    assert series.volume(0).array.shape == (2, 24, 32)
+    assert all(job.isReleased for job in worker.jobs)
+
+
+def test_onlyTheShownTimePoint(openPanel, heart, worker):
+    clickUpscale(openPanel())
+    assert len(worker.calls) == 1
+
+
+def test_progressGoesOverAllTimePoints(openPanel, heart, worker):
+    widget = openOnAll(openPanel)
+    seen = []
+    worker.onPoll = lambda step: seen.append((widget.ui.progressBar.value, widget.ui.statusLabel.text))
+    clickUpscale(widget)
+    values = [value for value, _text in seen]
+    assert values == sorted(values) and len(values) == 12
+    assert 33 <= values[-1] <= 100
+    assert any("Time point 3 of 3: slice 2 of 4" in text for _value, text in seen)
+
+
+@pytest.mark.parametrize("poll", [1, 5, 11])
+def test_cancelLeavesNothing(openPanel, heart, worker, scene, poll):
+    widget = openOnAll(openPanel)
+    nodeCount = scene.GetNumberOfNodes()
+    polls = []
+    worker.onPoll = lambda step: polls.append(step) or (len(polls) == poll and widget.ui.applyButton.click())
+    clickUpscale(widget)
+    assert "Cancelled" in widget.ui.statusLabel.text
+    assert scene.GetNumberOfNodes() == nodeCount
+    assert all(job.isReleased for job in worker.jobs)
+
+
+def test_sequenceDeletedMidRun(openPanel, heart, worker, scene, errorsShown):
+    proxy, _arrays = heart
+    widget = openOnAll(openPanel)
+    sequence = mrml_sequence.timeSeriesOf(proxy).sequenceNode
+    worker.onPoll = lambda step: step == 2 and scene.RemoveNode(sequence)
+    clickUpscale(widget)
+    assert len(errorsShown) == 1 and "removed from the scene" in errorsShown[0]
+    assert len(worker.calls) == 1
+
+
+def test_volumeThatShowsNoSequence(module, addVolume, worker):
+    with pytest.raises(UsageError, match="shows no sequence"):
+        module.SuperResolutionLogic(FakeCatalog(), worker).upscale(addVolume(), "grey-fast", allTimePoints=True)
+
+
+def test_tickIsOfNoConsequenceForAPlainVolume(openPanel, addVolume, worker):
+    addVolume()
+    widget = openPanel()
+    widget._parameterNode.allTimePoints = True
+    clickUpscale(widget)
+    assert len(worker.calls) == 1 and "Created" in widget.ui.statusLabel.text

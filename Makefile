@@ -4,21 +4,28 @@
 # PYTHON          which Python makes the environment, for example: make env PYTHON=python3.12
 # TORCH           which torch is installed; TORCH_PIP_ARGS says from where, for example the index of CPU builds
 # PYTEST_ARGS     more arguments of pytest, for example: make test PYTEST_ARGS="-k geometry"
+# SLICER          the program Slicer that make test-slicer starts
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 TORCH_PIP_ARGS ?=
 PYTEST_ARGS ?=
+SLICER ?= Slicer
 
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 
-.PHONY: help env demo test lint clean distclean
+# The module's own test, and the plain unittest files that Testing/CMakeLists.txt registers.
+SELF_TESTS := SuperResolution $(basename $(notdir $(wildcard Testing/SuperResolution*Test.py)))
+
+.PHONY: help env demo screenshots test test-slicer lint clean distclean
 
 help:
 	@echo "make demo       upscale two real images and draw a side-by-side picture"
 	@echo "make test       run the whole test suite"
+	@echo "make test-slicer SLICER=/path/to/Slicer   run the self-tests inside Slicer"
+	@echo "make screenshots   draw the pictures of the panel anew (no Slicer needed)"
 	@echo "make env        only create the environment: $(BIN)/superres"
 	@echo "make lint       check the style of the code"
 	@echo "make clean      remove outputs and caches; make distclean removes $(VENV) as well"
@@ -32,6 +39,20 @@ demo: $(VENV)/.has-cli
 test: $(VENV)/.has-test
 	$(BIN)/python Testing/install_system_libraries.py
 	$(BIN)/python -m pytest Testing $(PYTEST_ARGS)
+
+# As ctest runs them in a build of Slicer. torch and Resources/requirements.txt must be in Slicer's Python.
+test-slicer:
+	@for name in $(SELF_TESTS); do \
+		echo "$$name"; \
+		"$(SLICER)" --no-splash --testing --no-main-window --disable-cli-modules \
+			--additional-module-paths "$(CURDIR)/SuperResolution" \
+			--python-code "import slicer.testing; slicer.testing.runUnitTest(['$(CURDIR)/Testing'], '$$name')" \
+			|| exit 1; \
+	done
+
+screenshots: $(VENV)/.has-test
+	$(BIN)/python Testing/install_system_libraries.py
+	$(BIN)/python -m Testing.screenshots
 
 lint: $(VENV)/.has-dev
 	$(BIN)/ruff check .

@@ -7,9 +7,13 @@ application adds to them is rebuilt here as far as the panel uses it, one matter
 - ``pythonqt``: the module ``qt`` in the manner of PythonQt, where a property is an attribute.
 - ``widgets``: the ``ctk`` and ``qMRML`` widgets that the form names, over the real scene.
 - ``form_loader``: reads a Designer form with these widgets and makes its scene connections.
-- ``parameter_node``: ``parameterNodeWrapper`` for plain types.
+- ``parameter_node``, ``parameter_gui``: ``parameterNodeWrapper`` for plain types, and its connections to widgets.
 - ``scripted_module``: the base classes of a scripted module, and what Slicer's factory does with one.
-- ``strict``: errors inside slots and observers, which Qt and VTK only print, fail the test.
+- ``slice_views``, ``layout``: slice views and a layout manager, with Slicer's slice logics, painted without OpenGL.
+- ``self_tests``: what the unittest files that Slicer runs as well find.
+- ``strict``: errors that Qt, VTK and threads only print fail the test.
+- ``pythonqt_rules``: what PythonQt would refuse and PySide6 takes, found in the source.
 
-It is a test bench, not a proof: Slicer itself remains the judge of what a real Slicer does.
+It is a test bench, not a proof: Slicer itself remains the judge of what a real Slicer does. README.md says how far it
+agrees with Slicer.
 """

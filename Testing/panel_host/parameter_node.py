@@ -16,7 +16,6 @@ import typing
 import weakref
 
 import slicer
-import vtk
 
 from . import parameter_gui
 
@@ -151,8 +150,13 @@ class _ParameterNode:
         self._refresh()
         # No reference to the wrapper: it would live as long as the node.
         weak = weakref.ref(self)
-        self._tag = parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda _c, _e: weak()._refresh())
-        weakref.finalize(self, parameterNode.RemoveObserver, self._tag)
+
+        def refresh(_caller, _event):
+            wrapper = weak()
+            if wrapper is not None:  # the node may be modified between the wrapper's death and the end of this
+                wrapper._refresh()
+
+        weakref.finalize(self, parameterNode.RemoveObserver, parameterNode.AddObserver("ModifiedEvent", refresh))
 
     def __setattr__(self, name, value):
         if not name.startswith("_") and name != "parameterNode" and name not in self.allParameters:

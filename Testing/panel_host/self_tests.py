@@ -9,6 +9,7 @@ import slicer
 
 from .scripted_module import loadModule, openModule
 from .strict import failOnHiddenErrors
+from .widgets import qMRMLNodeComboBox
 
 MODULE = Path(__file__).resolve().parents[2] / "SuperResolution" / "SuperResolution.py"
 
@@ -31,5 +32,7 @@ def modulesOfSlicer():
         finally:
             for panel in opened:
                 panel.self().cleanup()
+                for selector in panel.findChildren(qMRMLNodeComboBox):
+                    selector.setMRMLScene(None)  # the scene lives on, and would tell a selector that is gone
                 panel.deleteLater()
             slicer.mrmlScene.Clear(0)

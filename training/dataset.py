@@ -1,120 +1,193 @@
-"""Packed slices on disk, and random pairs of low- and high-resolution patches from them."""
+"""Random pairs of low- and high-resolution patches from packed sets, the same whoever draws them and how often.
+
+Pair number k of a run depends on the seed and on k alone. So the state of a sampler is one number, a run resumes
+exactly, batches can be made ahead of time in the background, and several processes share one stream: each makes its
+own part of what a single process would make.
+"""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import torch
 
-from SuperResolutionLib.resampling import bicubic_downsample, bicubic_upsample
+from SuperResolutionLib.resampling import bicubic_downsample
 
-#: A patch whose values span less than this share of the range is background.
-BACKGROUND_SPAN = 0.02
+from .packed import PackedSet, pack
+from .places import find_places
+
+__all__ = ["AUGMENTATIONS", "PackedSet", "PatchSampler", "describe_augmentations", "pack"]
 
 #: Both images of a pair are multiplied by the same factor from this range.
 CONTRAST = (0.6, 1.2)
 
-#: What ``PatchSampler`` does to every pair, for the model card.
-AUGMENTATIONS = ("flips", "quarter turns", f"contrast x{CONTRAST[0]} to x{CONTRAST[1]}")
+#: The augmentations by the name that a configuration uses, and in words for a model card.
+AUGMENTATIONS = {
+    "flips": "flips",
+    "quarter_turns": "quarter turns",
+    "contrast": f"contrast x{CONTRAST[0]} to x{CONTRAST[1]}",
+}
 
+#: Low-resolution pixels around a patch that are degraded with it, so that it sees what lies beyond its border.
+MARGIN = 4
 
-class PackedSet:
-    """One set of one split: 2D slices in the network's range, memory-mapped.
+#: Batches that wait ready.
+AHEAD = 3
 
-    ``pack`` writes ``<name>.npy`` (float16, all slices end to end) and ``<name>.json`` (their shapes).
-    """
-
-    def __init__(self, folder: Path, name: str):
-        self.name = name
-        self.shapes = json.loads((folder / f"{name}.json").read_text())["shapes"]
-        self.flat = np.load(folder / f"{name}.npy", mmap_mode="r")
-        self.starts = np.concatenate([[0], np.cumsum([h * w for h, w in self.shapes])])
-
-    def __len__(self) -> int:
-        return len(self.shapes)
-
-    def slice(self, index: int) -> np.ndarray:
-        """Slice ``index`` as (h, w) float16, a view of the file."""
-        return self.flat[self.starts[index] : self.starts[index + 1]].reshape(self.shapes[index])
-
-
-def pack(folder: Path, name: str, slices: list[np.ndarray]) -> None:
-    """Write slices (h, w), float in the network's range, as one packed set."""
-    folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / f"{name}.npy", np.concatenate([s.astype(np.float16).reshape(-1) for s in slices]))
-    (folder / f"{name}.json").write_text(json.dumps({"shapes": [list(s.shape) for s in slices]}))
+Degrade = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
 
 
 class PatchSampler:
-    """Random pairs from several sets: first a set by its share, then a patch, then an augmentation.
+    """Random pairs from several sets: first a set by its share, then a place, then an augmentation.
 
-    A part ``hard`` of the patches is drawn in proportion to bicubic's error on them, the rest evenly from what is not
-    background. Low resolution is made from whole slices, so that a patch sees what lies beyond its border.
+    Args:
+        sets: name -> (packed set, share); all with the same number of channels.
+        scale, patch: enlargement, and side of a low-resolution patch in pixels.
+        hard: share of the patches drawn in proportion to bicubic's error on them, 0 to 1.
+        seed: of the stream of pairs.
+        background: share of the other patches that may be background, 0 to 1.
+        augment: names from ``AUGMENTATIONS``.
+        degrade: makes low resolution from (h, w, c) float32, a scale and a generator; None is the engine's bicubic.
+        rank, world: this process and how many there are. Side by side, the batches of all ranks are the batch of one
+            process: rank r of a batch of n each holds pairs r * n to (r + 1) * n of n * world.
+        workers: how many batches are made in the background at a time; 0 makes them when they are asked for.
 
     Raises:
-        ValueError: for a set whose slices are all smaller than a patch, or empty.
+        ValueError: for a set without a place for a patch, an unknown augmentation, or sets that do not fit together.
     """
 
-    def __init__(self, sets: dict[str, tuple[PackedSet, float]], scale: int, patch: int, hard: float, seed: int):
-        self.scale, self.patch, self.hard = scale, patch, hard
-        self.random = np.random.default_rng(seed)
-        self.sources = [self._source(packed) for packed, _ in sets.values()]
-        self.shares = np.array([share for _, share in sets.values()], dtype=float)
-        self.shares /= self.shares.sum()
-
-    def _source(self, packed: PackedSet) -> dict:
-        """Low-resolution slices and, for every patch position on a grid, its two chances of being drawn."""
-        low, places, errors, spans = [], [], [], []
-        for index in range(len(packed)):
-            high = torch.from_numpy(packed.slice(index).astype(np.float32))[None, None]
-            lr = bicubic_downsample(high, self.scale)
-            low.append(lr[0, 0].numpy())
-            if min(lr.shape[-2:]) < self.patch:
-                continue
-            error = (bicubic_upsample(lr, self.scale) - high) ** 2
-            window, stride = self.patch * self.scale, self.patch * self.scale // 2
-            pooled = torch.nn.functional.avg_pool2d(error, window, stride)[0, 0].sqrt()
-            top = torch.nn.functional.max_pool2d(high, window, stride)[0, 0]
-            bottom = -torch.nn.functional.max_pool2d(-high, window, stride)[0, 0]
-            for row, column in np.ndindex(*pooled.shape):
-                places.append((index, row, column))
-                errors.append(float(pooled[row, column]))
-                spans.append(float(top[row, column] - bottom[row, column]))
-        errors, even = np.array(errors), (np.array(spans) > BACKGROUND_SPAN).astype(float)
-        if not even.any():
-            side = self.patch * self.scale
-            raise ValueError(f"The set {packed.name} has no patch of {side} x {side} pixels that holds anything.")
-        chance = self.hard * errors / errors.sum() + (1 - self.hard) * even / even.sum()
-        return {"packed": packed, "low": low, "places": np.array(places), "chances": np.cumsum(chance)}
+    def __init__(
+        self,
+        sets: dict[str, tuple[PackedSet, float]],
+        scale: int,
+        patch: int,
+        hard: float,
+        seed: int,
+        background: float = 0.0,
+        augment: Sequence[str] = tuple(AUGMENTATIONS),
+        degrade: Degrade | None = None,
+        rank: int = 0,
+        world: int = 1,
+        workers: int = 1,
+    ):
+        unknown = sorted(set(augment) - set(AUGMENTATIONS))
+        if unknown:
+            raise ValueError(f"There is no augmentation {', '.join(unknown)}; known are {', '.join(AUGMENTATIONS)}.")
+        if not sets or len({packed.channels for packed, _ in sets.values()}) > 1:
+            raise ValueError("A sampler needs at least one set, and sets with the same number of channels.")
+        self.scale, self.patch, self.seed, self.rank, self.world = scale, patch, seed, rank, world
+        self.augment, self.degrade = frozenset(augment), degrade
+        self.packed = [packed for packed, _ in sets.values()]
+        self.places = [find_places(packed, scale, patch) for packed in self.packed]
+        self.chances = [places.chances(hard, background) for places in self.places]
+        shares = np.array([share for _, share in sets.values()], dtype=float)
+        self.shares = np.cumsum(shares / shares.sum())
+        self.drawn = self._ordered = 0
+        self._size = 0
+        self._ready: deque[Future] = deque()
+        self._pool = ThreadPoolExecutor(workers, "patches") if workers else None
 
     def batch(self, size: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """``size`` pairs: (size, 1, patch, patch) and (size, 1, patch * scale, patch * scale), float32."""
-        pairs = [self._pair() for _ in range(size)]
-        low, high = (torch.from_numpy(np.stack(column))[:, None] for column in zip(*pairs))
-        return low, high
+        """``size`` pairs for this rank, float32: (size, c, p, p) and (size, c, p * scale, p * scale), p the patch."""
+        if size != self._size:
+            self._forget()
+            self._size = size
+        if self._pool is None:
+            low, high = self._make(self.drawn, size)
+        else:
+            self._order()
+            low, high = self._ready.popleft().result()
+            self._order()
+        self.drawn += size * self.world
+        return torch.from_numpy(low), torch.from_numpy(high)
 
-    def _pair(self) -> tuple[np.ndarray, np.ndarray]:
-        source = self.sources[self.random.choice(len(self.sources), p=self.shares)]
-        chosen = np.searchsorted(source["chances"], self.random.random() * source["chances"][-1])
-        index, row, column = source["places"][min(chosen, len(source["places"]) - 1)]
-        low, s, p = source["low"][index], self.scale, self.patch
-        half = p // 2
-        y, x = (self._jitter(at * half, length) for at, length in zip((row, column), low.shape))
-        high = source["packed"].slice(index)[y * s : (y + p) * s, x * s : (x + p) * s].astype(np.float32)
-        return self._augment(low[y : y + p, x : x + p], high)
+    def state(self) -> dict[str, int]:
+        """What ``load`` needs to go on with the next pair: plain numbers."""
+        return {"seed": self.seed, "drawn": self.drawn}
 
-    def _jitter(self, start: int, length: int) -> int:
+    def load(self, state: dict[str, int]) -> None:
+        """Go on where ``state`` was taken; what was made ahead is dropped.
+
+        Raises:
+            ValueError: for the state of another seed.
+        """
+        if state["seed"] != self.seed:
+            raise ValueError(f"The run was started with seed {state['seed']}, not {self.seed}; start it anew.")
+        self.drawn = int(state["drawn"])
+        self._forget()
+
+    def close(self) -> None:
+        """End the background threads; the sampler still works, and makes its batches when they are asked for."""
+        if self._pool is not None:
+            self._forget()
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+
+    def _order(self) -> None:
+        """Have the next batches made in the background."""
+        while len(self._ready) < AHEAD:
+            self._ready.append(self._pool.submit(self._make, self._ordered, self._size))
+            self._ordered += self._size * self.world
+
+    def _forget(self) -> None:
+        for future in self._ready:
+            future.cancel()
+        self._ready.clear()
+        self._ordered = self.drawn
+
+    def _make(self, first: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+        start = first + self.rank * size
+        pairs = [self._pair(number) for number in range(start, start + size)]
+        low, high = (np.stack([np.moveaxis(image, -1, 0) for image in column]) for column in zip(*pairs))
+        return np.ascontiguousarray(low), np.ascontiguousarray(high)
+
+    def _pair(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Pair ``number`` of the stream: (patch, patch, c) and (patch * scale, patch * scale, c)."""
+        random = np.random.default_rng([self.seed, number])
+        which = min(int(np.searchsorted(self.shares, random.random(), "right")), len(self.packed) - 1)
+        places, chances = self.places[which], self.chances[which]
+        chosen = min(int(np.searchsorted(chances, random.random(), "right")), len(chances) - 1)
+        index, *corner = (int(value) for value in places.corners[chosen])
+        packed = self.packed[which]
+        lengths = [length // self.scale for length in packed.shape(index)]
+        y, x = (self._jitter(random, start, length) for start, length in zip(corner, lengths))
+        return self._augment(random, *self._cut(random, packed, index, (y, x), lengths))
+
+    def _jitter(self, random: np.random.Generator, start: int, length: int) -> int:
         """Grid positions are half a patch apart; move by up to a quarter so that all phases are seen."""
         quarter = self.patch // 4
-        return int(np.clip(start + self.random.integers(-quarter, quarter + 1), 0, length - self.patch))
+        return int(np.clip(start + random.integers(-quarter, quarter + 1), 0, length - self.patch))
 
-    def _augment(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Flips, quarter turns, and a change of contrast of both by the same factor."""
-        turns, flip, gain = self.random.integers(4), self.random.integers(2), self.random.uniform(*CONTRAST)
+    def _cut(self, random, packed: PackedSet, index: int, corner, lengths) -> tuple[np.ndarray, np.ndarray]:
+        """The patch with its margin, clipped at the slice's true edges, degraded, and both cut to size."""
+        s, p = self.scale, self.patch
+        starts = [max(0, at - MARGIN) for at in corner]
+        stops = [min(length, at + p + MARGIN) for at, length in zip(corner, lengths)]
+        wide = packed.window(index, *(slice(a * s, b * s) for a, b in zip(starts, stops)))
+        low = shrink(wide, s) if self.degrade is None else self.degrade(wide, s, random)
+        (top, left) = (at - start for at, start in zip(corner, starts))
+        return low[top : top + p, left : left + p], wide[top * s : (top + p) * s, left * s : (left + p) * s]
+
+    def _augment(self, random, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same flip, quarter turn and factor for both images; the stream is the same whichever are wanted."""
+        turns, flip, gain = random.integers(4), random.integers(2), random.uniform(*CONTRAST)
         pair = []
         for image in (low, high):
-            image = np.rot90(image, turns)
-            pair.append(np.ascontiguousarray(image[:, ::-1] if flip else image) * np.float32(gain))
+            image = np.rot90(image, turns) if "quarter_turns" in self.augment else image
+            image = image[:, ::-1] if flip and "flips" in self.augment else image
+            pair.append(image * np.float32(gain) if "contrast" in self.augment else image)
         return pair[0], pair[1]
+
+
+def shrink(image: np.ndarray, scale: int) -> np.ndarray:
+    """The engine's antialiased bicubic on (h, w, c) float32, h and w multiples of ``scale``."""
+    tensor = torch.from_numpy(np.ascontiguousarray(np.moveaxis(image, -1, 0)))[None]
+    return np.moveaxis(bicubic_downsample(tensor, scale)[0].numpy(), 0, -1)
+
+
+def describe_augmentations(names: Sequence[str]) -> list[str]:
+    """Augmentations in words, for a model card."""
+    return [AUGMENTATIONS[name] for name in names]

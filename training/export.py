@@ -1,30 +1,35 @@
-"""A trained checkpoint to a model folder: safetensors and a card, whose results ``evaluate`` fills in."""
+"""A trained checkpoint to a model folder: averaged weights in the form for inference, checked against it."""
 
 from __future__ import annotations
 
 import json
 import os
+import pickle
 import tempfile
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 
-from SuperResolutionLib.catalog import CARD, WEIGHTS, file_sha256, split_id, user_folder
-from SuperResolutionLib.errors import ModelError
+from SuperResolutionLib.catalog import BUNDLED, CARD, WEIGHTS, file_sha256, load_card, split_id, user_folder
+from SuperResolutionLib.errors import DataError, ModelError, UsageError
 from SuperResolutionLib.networks import create, span
+from SuperResolutionLib.networks.blocks import fold_batch_norm
 
-from .config import Config
-from .dataset import AUGMENTATIONS
+from .about import training_entry
+from .dataset import describe_augmentations
 
-#: What a configuration's ``card`` has to say.
-ABOUT = ("title", "description", "domain", "intensity", "spacing_mm", "license", "hardware", "data")
+#: What a configuration's ``card`` has to say; the program knows the rest.
+ABOUT = ("title", "description", "domain", "intensity", "spacing_mm", "license", "data")
 
-#: Largest difference that halving the precision of the weights may make, as a share of the range.
-HALF_PARITY = 2.5e-4
+#: Largest difference from the checkpoint's network, as a share of the range: of weights in fp16, and in fp32.
+HALF_PARITY, PARITY = 2.5e-4, 1e-4
+
+#: Architectures with batch normalisation.
+NORMALIZED = ("srgan", "srgan_cbam", "swift_srgan", "pgan")
 
 
-def export(config: Config, checkpoint: Path, folder: Path | None = None) -> Path:
+def export(config, checkpoint: Path, folder: Path | None = None) -> Path:
     """Write ``<folder>/<id>/card.json`` and ``weights.safetensors`` from the averaged weights of a run.
 
     Args:
@@ -33,79 +38,143 @@ def export(config: Config, checkpoint: Path, folder: Path | None = None) -> Path
         folder: where models are kept; the user's own folder if None.
 
     Returns:
-        The model's folder.
+        The model's folder. An earlier model of the same id is replaced, and with it what was measured of it.
 
     Raises:
-        ModelError: if the id or the network does not fit.
-        ValueError: if the configuration does not describe the card.
+        ModelError: if id and network do not agree, or the exported network does not do what the trained one did.
+        UsageError: if the configuration does not describe the card. DataError: if the checkpoint cannot be read.
     """
     scale = split_id(config.id)[1]
-    if config.network.get("scale") != scale:
-        raise ModelError(f"{config.id} says x{scale} and its network x{config.network.get('scale')}; make them agree.")
-    about = config.card
-    missing = [name for name in ABOUT if name not in about]
+    if config.scale != scale:
+        raise ModelError(f"{config.id} says x{scale} and its network x{config.scale}; make them agree.")
+    missing = [name for name in ABOUT if name not in config.card]
     if missing:
-        raise ValueError(f"card in the configuration of {config.id} lacks {', '.join(missing)}")
-    state = torch.load(checkpoint, weights_only=True)
-    weights, network = inference_form(config, state["average"])
-    weights = halve_if_equal(config.architecture, network, weights)
+        raise UsageError(f"card in the configuration of {config.id} lacks {', '.join(missing)}; add it.")
+    state = read_weights(checkpoint)
+    trained = create(config.architecture, **config.arguments)
+    try:
+        trained.load_state_dict(state["average"])
+    except RuntimeError as error:
+        raise ModelError(f"{checkpoint} does not hold the network that {config.id} describes.") from error
+    weights, network = inference_form(config.architecture, config.arguments, trained.eval())
+    weights, difference = smallest_weights(config.architecture, network, weights, trained)
     target = (folder or user_folder()) / config.id
     target.mkdir(parents=True, exist_ok=True)
-    _replace(target / WEIGHTS, lambda path: save_file(weights, path))
-    card = {
-        "id": config.id,
-        "title": about["title"],
-        "description": about["description"],
-        "architecture": config.architecture,
-        "config": network,
-        "domain": about["domain"],
-        "intensity": about["intensity"],
-        "spacing_mm": about["spacing_mm"],
-        "augmentations": list(AUGMENTATIONS),
-        "loss": f"L1 + {config.mse:g} MSE" if config.mse else "L1",
-        "training": {
-            "data": about["data"],
-            "steps": state["step"],
-            "batch": config.batch,
-            "patch": config.patch,
-            "hardware": about["hardware"],
+    replace_file(target / WEIGHTS, lambda path: save_file(weights, path))
+    card = {name: config.card[name] for name in ("title", "description")}
+    write_card(
+        target,
+        {
+            "id": config.id,
+            **card,
+            "architecture": config.architecture,
+            "config": network,
+            "domain": config.card["domain"],
+            "intensity": config.card["intensity"],
+            "spacing_mm": config.card["spacing_mm"],
+            "augmentations": describe_augmentations(config.data.augment),
+            **training_entry(config, state, checkpoint.parent),
+            "parameters": sum(tensor.numel() for tensor in weights.values()),
+            "precision": str(next(iter(weights.values())).dtype).removeprefix("torch."),
+            "parity": float(f"{difference:.2g}"),
+            "measured": [],
+            **({"baseline": True} if config.card.get("baseline") else {}),
+            "license": config.card["license"],
+            "sha256": file_sha256(target / WEIGHTS),
         },
-        "measured": [],
-        "license": about["license"],
-        "sha256": file_sha256(target / WEIGHTS),
-    }
-    write_card(target, card)
+    )
+    check_folder(target, trained)
     return target
 
 
-def inference_form(config: Config, state: dict) -> tuple[dict, dict]:
-    """Weights and network configuration for inference: SPAN's factors are multiplied out."""
-    if config.architecture == "span":
-        return span.fuse(state), {**config.network, "fused": True}
-    return dict(state), dict(config.network)
+def read_weights(checkpoint: Path) -> dict:
+    """A checkpoint of this version or an earlier one; ``average`` are the weights, ``step`` how many steps they took.
+
+    Raises:
+        DataError: if it is not there, cannot be read, or is something else.
+    """
+    try:
+        state = torch.load(checkpoint, weights_only=True, map_location="cpu")
+    except FileNotFoundError as error:
+        raise DataError(f"There is no checkpoint {checkpoint}; train first, or name the folder of the run.") from error
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise DataError(f"The checkpoint {checkpoint} is damaged; train again, or name another run.") from error
+    if not isinstance(state, dict) or not {"average", "step"} <= set(state):
+        raise DataError(f"{checkpoint} is not a checkpoint of this training; name the folder of a run.")
+    return state
 
 
-def halve_if_equal(architecture: str, network: dict, weights: dict) -> dict:
-    """The weights in fp16 where that changes a random image's result by less than ``HALF_PARITY``, else in fp32."""
-    half = {name: tensor.half().contiguous() for name, tensor in weights.items()}
-    image = torch.rand(1, network["channels"], 48, 48, generator=torch.Generator().manual_seed(0))
-    results = []
-    for state in (weights, half):
+def inference_form(architecture: str, network: dict, trained: torch.nn.Module) -> tuple[dict, dict]:
+    """Weights and configuration for inference: SPAN's factors multiplied out, batch normalisation folded in."""
+    if network.get("fused"):
+        return dict(trained.state_dict()), dict(network)
+    if architecture == "span":
+        return span.fuse(trained.state_dict()), {**network, "fused": True}
+    if architecture in NORMALIZED:
+        return fold_batch_norm(trained), {**network, "fused": True}
+    return dict(trained.state_dict()), dict(network)
+
+
+def smallest_weights(architecture: str, network: dict, weights: dict, trained) -> tuple[dict, float]:
+    """The weights in fp16 where the result stays within ``HALF_PARITY`` of the trained network's, else in fp32.
+
+    Returns:
+        The weights, and the largest difference from the trained network on ``probe_images``.
+
+    Raises:
+        ModelError: if not even fp32 does what the trained network did.
+    """
+    for kind, limit in ((torch.float16, HALF_PARITY), (torch.float32, PARITY)):
+        stored = {name: tensor.detach().to(kind).contiguous() for name, tensor in weights.items()}
         net = create(architecture, **network).eval()
-        net.load_state_dict({name: tensor.float() for name, tensor in state.items()})
-        with torch.inference_mode():
-            results.append(net(image))
-    difference = (results[0] - results[1]).abs().max().item()
-    return half if difference < HALF_PARITY else {name: tensor.contiguous() for name, tensor in weights.items()}
+        net.load_state_dict({name: tensor.float() for name, tensor in stored.items()})
+        difference = largest_difference(net, trained)
+        if difference < limit:
+            return stored, difference
+    raise ModelError(
+        f"The network for inference differs from the trained one by {difference:.1e} of the range; it was not exported."
+    )
+
+
+def probe_images(channels: int) -> list[torch.Tensor]:
+    """Noise and a smooth pattern with edges, 0 to 1, of odd sizes, the same every time."""
+    noise = torch.rand(1, channels, 37, 48, generator=torch.Generator().manual_seed(0))
+    y, x = torch.meshgrid(torch.arange(51.0), torch.arange(44.0), indexing="ij")
+    pattern = 0.5 + 0.3 * torch.sin(x / 5) * torch.cos(y / 7) + 0.2 * ((x + 2 * y) % 23 > 11)
+    return [noise, pattern.clamp(0, 1).expand(1, channels, -1, -1).contiguous()]
+
+
+@torch.inference_mode()
+def largest_difference(one, other) -> float:
+    """Between two networks, or anything that is called like one, on ``probe_images``; NaN counts as infinite."""
+    channels = next(net.channels for net in (one, other) if hasattr(net, "channels"))
+    differences = [(one(image) - other(image)).abs().max() for image in probe_images(channels)]
+    return float(torch.stack(differences).nan_to_num(float("inf")).max())
+
+
+def check_folder(folder: Path, trained) -> float:
+    """The difference between what the engine makes of a model folder and the trained network.
+
+    Raises:
+        ModelError: if it exceeds ``HALF_PARITY``, or the folder cannot be loaded.
+    """
+    from SuperResolutionLib.backends.torch_backend import load
+
+    net = load(load_card(folder), "cpu").net
+    difference = largest_difference(net, trained)
+    if difference >= HALF_PARITY:
+        raise ModelError(f"{folder} differs from the trained network by {difference:.1e} of the range; do not use it.")
+    return difference
 
 
 def write_card(folder: Path, card: dict) -> None:
     """Replace a model folder's card at once."""
     text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
-    _replace(folder / CARD, lambda path: Path(path).write_text(text, encoding="utf-8"))
+    replace_file(folder / CARD, lambda path: Path(path).write_text(text, encoding="utf-8"))
 
 
-def _replace(path: Path, write) -> None:
+def replace_file(path: Path, write) -> None:
+    """``write`` to a temporary name, then rename; nothing half-written is left."""
     handle, temporary = tempfile.mkstemp(dir=path.parent)
     os.close(handle)
     try:
@@ -114,3 +183,31 @@ def _replace(path: Path, write) -> None:
         os.replace(temporary, path)
     finally:
         Path(temporary).unlink(missing_ok=True)
+
+
+def add_parser(commands) -> None:
+    """The sub-command ``export``."""
+    parser = commands.add_parser("export", help="write a trained run as a model folder")
+    parser.add_argument("config", type=Path, help="YAML configuration of the run")
+    parser.add_argument("run_folder", type=Path, metavar="run", help="folder of the run")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--bundle", action="store_true", help="into the package instead of the user's folder")
+    where.add_argument("--to", type=Path, metavar="FOLDER", help="into this folder of models")
+    parser.add_argument("--torchscript", action="store_true", help="also as model.pt, checked against the model")
+    parser.add_argument("--onnx", action="store_true", help="also as model.onnx, checked against the model")
+    parser.set_defaults(run=_run)
+
+
+def _run(options) -> None:
+    from .config import load_config
+    from .convert import to_onnx, to_torchscript
+
+    folder = BUNDLED if options.bundle else options.to
+    path = options.run_folder
+    target = export(load_config(options.config), path if path.is_file() else path / "checkpoint.pt", folder)
+    card = load_card(target)
+    print(f"{target}: {card.card['parameters']} parameters, {card.card['precision']}, parity {card.card['parity']:.1e}")
+    for wanted, convert in ((options.torchscript, to_torchscript), (options.onnx, to_onnx)):
+        if wanted:
+            written, difference = convert(card)
+            print(f"{written}: differs from the model by {difference:.1e} of the range")

@@ -1,60 +1,291 @@
-"""Pack a folder of sets with fixed splits into training slices.
+"""Pack the train split of a folder of images or volumes, and report what was found on the way.
 
-The folder holds ``splits.json`` (set -> split -> file names) and one subfolder a set. Every volume gets the intensity
-map of the engine as a whole, then it is cut into slices whose sides are multiples of 16, the largest scale.
+The folder holds one subfolder a set, and ``splits.json`` (set -> split -> file names) if the splits are fixed; else
+they are drawn by patient and written beside the pack. Every file of every split is read once, so that what cannot be
+read or occurs twice is known before anything trains.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
 
-from SuperResolutionLib.intensity import choose_map
+from SuperResolutionLib.errors import DataError, SuperResolutionError, UsageError
+from SuperResolutionLib.intensity import choose_map, round_to
+from SuperResolutionLib.missing import fill_missing
 
-from .config import Config
-from .dataset import pack
+from .duplicates import exact_pairs, near_pairs, pixel_hash, thumbnail
+from .packed import PackWriter
+from .sources import RULES, Source, find_sources, patients_of
+from .splits import FILE, SHARES, SPLITS, draw_splits, files_of, locate, patients_in_two_splits, read_splits, set_folder
+
+REPORT = "report.json"
 
 #: Axes whose spacings differ by less than this factor all give slices; otherwise only the finest plane does.
 ISOTROPIC = 1.3
-MULTIPLE = 16
+
+#: A slice whose values span less than this share of the range shows nothing and is left out.
+EMPTY_SPAN = 0.1
+
+#: Weights of red, green and blue in grey (ITU-R BT.601).
+LUMINANCE = (0.299, 0.587, 0.114)
 
 
-def prepare(config: Config, data: Path, out: Path) -> dict[str, int]:
+@dataclass
+class Scan:
+    """What reading all files of a set showed; the lists run over the readable ones."""
+
+    sources: list[Source] = field(default_factory=list)
+    hashes: list[str] = field(default_factory=list)
+    thumbnails: list[np.ndarray] = field(default_factory=list)
+    spacings: list[float] = field(default_factory=list)
+    unreadable: list[dict] = field(default_factory=list)
+
+
+def prepare(config, data: Path, out: Path, rule: str = "auto", splits: Path | None = None, **options) -> dict:
     """Pack the train splits of a configuration's sets under its card's intensity mapping.
 
+    Args:
+        config: names the sets (``data.sets``), ``channels`` and the ``intensity`` of its ``card``.
+        data: folder with one subfolder a set; with a single set it may be the folder of the images itself.
+        out: folder for the packed sets, ``report.json`` and ``splits.json``.
+        rule: how a patient is known, see ``sources.find_sources``.
+        splits: list of fixed splits; ``data/splits.json`` if None and it is there, else they are drawn.
+        options: ``shares`` and ``seed`` of drawn splits, ``log``, called with a line of progress.
+
     Returns:
-        The number of slices a set.
+        The report: set -> what was found and packed; also written to ``out/report.json``.
 
     Raises:
-        SuperResolutionError: for a file that cannot be read.
+        SuperResolutionError: for an empty folder, no readable image, too few patients, or patients that are not known.
     """
-    from SuperResolutionLib.files import read_volume
+    given = splits or (data / FILE if (data / FILE).is_file() else None)
+    lists = read_splits(given) if given else {}
+    report, written = {}, {}
+    for name in config.data.sets:
+        folder = locate(data, name)
+        sources, parts = _listed(lists, name, folder, given, rule) if given else (_found(folder, name, rule), None)
+        report[name], parts = _prepare_set(config, name, sources, parts, out, **options)
+        written[set_folder(name)] = lists.get(set_folder(name), parts)
+    _merge(out / REPORT, report)
+    _merge(out / FILE, written)
+    return report
 
-    splits = json.loads((data / "splits.json").read_text())
-    counts = {}
-    for name in config.sets:
-        slices = []
-        for file in splits[name]["train"]:
-            volume = read_volume(data / name / file)
-            slices += cut_slices(volume.array, volume.spacing, config.card["intensity"])
-        pack(out, name, slices)
-        counts[name] = len(slices)
-    return counts
+
+def _merge(path: Path, entries: dict) -> None:
+    """Put entries into a JSON file beside those of sets that were packed into the same folder before."""
+    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    path.write_text(json.dumps(before | entries, indent=1) + "\n", encoding="utf-8")
 
 
-def cut_slices(array: np.ndarray, spacing: tuple[float, float, float], intensity: dict) -> list[np.ndarray]:
-    """Slices (h, w) in the network's range of a (k, j, i) array; spacing is along (i, j, k) in millimetres."""
-    mapped = choose_map(array, intensity).to_network(array)
-    k, j, i = mapped.shape
+def _listed(lists, name, folder, given, rule) -> tuple[list[Source], dict[str, list[str]]]:
+    """The sources of a given list, with patients where a rule finds them."""
+    folder_name = set_folder(name)
+    parts = {s: files_of(lists, name, s, given) for s in SPLITS if s in lists.get(folder_name, {"train": 0})}
+    names = sorted({file for files in parts.values() for file in files})
+    if not names:
+        raise DataError(f"{given} lists no file of {name}; add some, or remove the list and let the splits be drawn.")
+    whose = patients_of(names, rule)
+    sources = [Source.listed(folder, file, whose.get(file, "")) for file in names]
+    twice = patients_in_two_splits(parts, whose)
+    if twice:
+        raise DataError(f"{given} has the patient {twice[0]} of {name} in two splits; move all images into one.")
+    return sources, parts
+
+
+def _found(folder: Path, name: str, rule: str) -> list[Source]:
+    pattern = name.partition("/")[2]
+    sources = [source for source in find_sources(folder, rule) if fnmatch(source.name, pattern or "*")]
+    if not sources:
+        raise UsageError(f"No image in {folder} fits the pattern {pattern}.")
+    return sources
+
+
+def _prepare_set(config, name, sources, parts, out, shares=SHARES, seed=0, log=print) -> tuple[dict, dict]:
+    scan = scan_sources(sources, name, log)
+    if not scan.sources:
+        first = scan.unreadable[0]
+        raise DataError(
+            f"None of the {len(sources)} images of {name} can be read; the first, {first['file']}: {first['why']}"
+        )
+    names = [source.name for source in scan.sources]
+    exact = [(names[a], names[b]) for a, b in exact_pairs(scan.hashes)]
+    near = [(names[a], names[b], round(d, 4)) for a, b, d in near_pairs(np.array(scan.thumbnails))]
+    whose = {source.name: source.patient for source in scan.sources}
+    near = [(a, b, d) for a, b, d in near if (a, b) not in exact and (not whose[a] or whose[a] != whose[b])]
+    drawn = parts is None
+    if drawn:
+        parts = draw_splits(whose, [*exact, *[(a, b) for a, b, _ in near]], shares, seed)
+    train, dropped = training_files(parts, exact, set(names))
+    chosen = [source for source in scan.sources if source.name in train]
+    packed = pack_sources(config, name, chosen, out)
+    where = {file: split for split in SPLITS for file in parts.get(split, [])}
+    counts = {split: len({whose[f] or f for f in parts.get(split, []) if f in whose}) for split in SPLITS}
+    return {
+        "files": len(sources),
+        "splits": "drawn by patient" if drawn else "given",
+        "patients": counts if all(whose.values()) else "not known, the given list decides",
+        "images": {split: sum(file in whose for file in parts.get(split, [])) for split in SPLITS},
+        **packed,
+        "spacing_mm": [min(scan.spacings), max(scan.spacings)] if scan.spacings else None,
+        "unreadable": scan.unreadable,
+        "exact_duplicates": [{"files": pair, "splits": [where.get(file) for file in pair]} for pair in exact],
+        "near_duplicates": [
+            {"files": [a, b], "distance": d, "splits": [where.get(a), where.get(b)]} for a, b, d in near
+        ],
+        "left_out_of_training": dropped,
+    }, parts
+
+
+def scan_sources(sources: list[Source], name: str, log=print) -> Scan:
+    """Read every source once."""
+    scan = Scan()
+    for number, source in enumerate(sources, 1):
+        if number % 500 == 0:
+            log(f"{name}: {number} of {len(sources)} files read")
+        try:
+            volume = source.read()
+        except SuperResolutionError as error:
+            scan.unreadable.append({"file": source.name, "why": str(error)})
+            continue
+        scan.sources.append(source)
+        scan.hashes.append(pixel_hash(volume.array))
+        scan.thumbnails.append(thumbnail(volume.array))
+        if volume.source.get("Spacing") != "unknown":
+            scan.spacings.append(round(min(volume.spacing), 4))
+    return scan
+
+
+def training_files(parts: dict, exact: list[tuple[str, str]], readable: set[str]) -> tuple[set[str], list[dict]]:
+    """The readable files of the train split, without those whose pixels another split or an earlier file has.
+
+    Returns:
+        Their names, and for every readable file left out ``file`` and ``why``.
+    """
+    train = [file for file in parts.get("train", []) if file in readable]
+    held = {file for split in SPLITS[1:] for file in parts.get(split, [])}
+    same: dict[str, str] = {repeated: first for first, repeated in exact}
+    kept, seen, dropped = set(), {}, []
+    held_roots = {same.get(file, file): file for file in sorted(held)}
+    for file in train:
+        root = same.get(file, file)
+        if root in held_roots:
+            dropped.append({"file": file, "why": f"has the same pixels as {held_roots[root]}, which must not train"})
+        elif root in seen:
+            dropped.append({"file": file, "why": f"has the same pixels as {seen[root]}"})
+        else:
+            kept.add(file)
+            seen[root] = file
+    return kept, dropped
+
+
+def pack_sources(config, name: str, sources: list[Source], out: Path) -> dict:
+    """Write the slices of some sources as one packed set; says what was packed."""
+    slices, grey, problems = 0, 0, []
+    with PackWriter(out, name, config.channels) as writer:
+        for source in sources:
+            volume = source.read()
+            try:
+                array, converted = fit_channels(volume.array, config.channels)
+            except UsageError as error:
+                problems.append({"file": source.name, "why": str(error)})
+                continue
+            grey += converted
+            for plane, gain, offset in cut_slices(array, volume.spacing, config.card["intensity"]):
+                writer.add(plane, gain, offset, source.name)
+                slices += 1
+        if not slices:
+            why = problems[0]["why"] if problems else "nothing but empty slices was found"
+            raise DataError(f"There is nothing to train on in {name}: {why}")
+        kinds = sorted({row["type"] for row in writer.rows})
+        writer.close(set=name, intensity=config.card["intensity"])
+    about = {"slices": slices, "bytes": writer.size, "stored_as": kinds, "channels": config.channels}
+    return about | {"color_to_grey": grey, "unfit": problems}
+
+
+def fit_channels(array: np.ndarray, channels: int) -> tuple[np.ndarray, bool]:
+    """A volume (k, j, i) or (k, j, i, c) as a network of ``channels`` takes it, and whether color was given up.
+
+    Raises:
+        UsageError: for a grey image where color is asked for.
+    """
+    if array.ndim == 3:
+        if channels == 3:
+            raise UsageError("it is grey, and the network is for color images; take a network with 1 channel.")
+        return array, False
+    if channels == 3:
+        return array[..., :3], False
+    if (array[..., 0] == array[..., 1]).all() and (array[..., 0] == array[..., 2]).all():
+        return array[..., 0], False
+    return round_to(array[..., :3].astype(np.float64) @ np.array(LUMINANCE), array.dtype), True
+
+
+def cut_slices(array: np.ndarray, spacing: tuple[float, float, float], intensity: dict):
+    """Slices of a volume as they are stored: a list of (plane, gain, offset), network = plane * gain + offset.
+
+    Args:
+        array: (k, j, i) or (k, j, i, c). spacing: along (i, j, k), millimetres; a volume whose spacings are alike gives
+            slices along all three axes, another one only those of its finest plane.
+        intensity: as in a model card; chosen from the whole volume.
+    """
+    mapping = choose_map(array, intensity)
+    gain, offset = 1.0 / mapping.width, -mapping.offset / mapping.width
+    least = int(array.min()) if array.dtype.kind in "iu" else 0
+    k, j, i = array.shape[:3]
     isotropic = min(k, j, i) > 1 and max(spacing) < ISOTROPIC * min(spacing)
     axes = range(3) if isotropic else (int(np.argmax(spacing[::-1])) if k > 1 else 0,)
-    slices = [plane for axis in axes for plane in np.moveaxis(mapped, axis, 0)]
-    return [_crop(plane) for plane in slices if plane.max() - plane.min() > 0.1]
+    result = []
+    for plane in (plane for axis in axes for plane in np.moveaxis(array, axis, 0)):
+        if array.dtype.kind == "f":
+            filled = fill_missing(np.moveaxis(np.atleast_3d(plane), -1, 0))[0]
+            stored = (mapping.to_network(np.moveaxis(filled, 0, -1)), 1.0, 0.0)
+        elif array.dtype == np.uint8:
+            stored = (plane, gain, offset)
+        elif int(array.max()) - least < 2**16:
+            stored = ((plane.astype(np.int64) - least).astype(np.uint16), gain, offset + least * gain)
+        else:
+            stored = (mapping.to_network(plane), 1.0, 0.0)
+        if float(np.ptp(stored[0].astype(np.float32))) * stored[1] > EMPTY_SPAN:
+            result.append(stored)
+    return result
 
 
-def _crop(plane: np.ndarray) -> np.ndarray:
-    height, width = (length - length % MULTIPLE for length in plane.shape)
-    top, left = (plane.shape[0] - height) // 2, (plane.shape[1] - width) // 2
-    return plane[top : top + height, left : left + width]
+def table(report: dict) -> str:
+    """The report as lines of text for a terminal."""
+    heads = ("set", "files", "train / val / test", "slices", "MB", "unreadable", "exact", "near")
+    rows = [heads]
+    for name, entry in report.items():
+        images = " / ".join(str(entry["images"][split]) for split in SPLITS)
+        found = [str(len(entry[key])) for key in ("unreadable", "exact_duplicates", "near_duplicates")]
+        rows.append((name, str(entry["files"]), images, str(entry["slices"]), f"{entry['bytes'] / 1e6:.1f}", *found))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
+
+
+def add_parser(commands) -> None:
+    """The sub-command ``prepare``."""
+    parser = commands.add_parser("prepare", help="pack the train split of a folder of images or volumes")
+    parser.add_argument("config", type=Path, help="YAML configuration, which names the sets")
+    parser.add_argument("data", type=Path, help="folder with one subfolder a set, and splits.json if splits are fixed")
+    parser.add_argument("packed", type=Path, help="folder to write")
+    parser.add_argument("--splits", type=Path, metavar="FILE", help="fixed splits, instead of DATA/splits.json")
+    rules = f"how patients are known: {', '.join(RULES)}, or a regular expression"
+    parser.add_argument("--patient", default="auto", metavar="RULE", help=rules)
+    shares = {"nargs": 3, "type": float, "default": SHARES, "metavar": ("TRAIN", "VAL", "TEST")}
+    parser.add_argument("--shares", **shares, help="of the patients, where splits are drawn")
+    parser.add_argument("--seed", type=int, default=0, help="another seed draws other splits")
+    parser.set_defaults(run=_run)
+
+
+def _run(options) -> None:
+    from .config import load_config
+
+    config = load_config(options.config)
+    choices = {"shares": tuple(options.shares), "seed": options.seed}
+    report = prepare(config, options.data, options.packed, options.patient, options.splits, **choices)
+    print(table(report))
+    print(f"Details are in {options.packed / REPORT}, the splits in {options.packed / FILE}.")

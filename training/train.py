@@ -1,142 +1,261 @@
-"""The PSNR phase: absolute error, Adam, cosine schedule, averaged weights, checkpoints and exact resume."""
+"""The loop: phases one after another, checkpoints and exact resume, rolling back, and stopping in time."""
 
 from __future__ import annotations
 
-import csv
-import math
+import json
+import os
 import signal
+import threading
 import time
-from copy import deepcopy
+from contextlib import contextmanager
+from math import ceil
 from pathlib import Path
 
 import torch
-from torch import nn
 
-from SuperResolutionLib.networks import create
+from SuperResolutionLib.errors import UsageError
 
 from .config import Config
 from .dataset import PackedSet, PatchSampler
+from .degradations import Degradation
+from .display import Display
+from .distributed import Group, connect
+from .guard import DivergedError
+from .record import Recorder, not_finite
+from .samples import ROWS, draw_samples
+from .state import State, read_checkpoint, write_checkpoint
 
-CHECKPOINT_SECONDS = 180
-LOG_STEPS = 50
+CHECKPOINT, STATUS = "checkpoint.pt", "status.json"
+
+#: Where in the folder of packed sets a bundle puts the feature networks' weights.
+FEATURES = "features"
 
 
-def train(config: Config, packed: Path, run: Path, log=print) -> Path:
-    """Train, resuming from ``run/checkpoint.pt`` if it is there; SIGTERM saves and returns.
+def train(
+    config: Config,
+    packed: Path,
+    run: Path,
+    log=None,
+    minutes: float | None = None,
+    device: str = "auto",
+    features: Path | None = None,
+) -> Path:
+    """Train, resuming from ``run/checkpoint.pt`` if it is there; SIGTERM and SIGINT save and return.
 
     Args:
         packed: folder that ``prepare`` wrote.
-        run: folder for the checkpoint and ``log.csv`` (step, loss, learning rate, seconds).
+        run: folder for checkpoint.pt, steps.csv, epochs.csv, samples, a checkpoint at the end of every phase, and
+            status.json, which says whether the run is finished.
+        log: takes lines; None shows progress on standard output.
+        minutes: save and return after so long.
+        device: see ``distributed.connect``.
+        features: folder of the feature networks' weights; by default ``features`` in ``packed`` if it is there.
 
     Returns:
         Path of the checkpoint.
 
     Raises:
-        FloatingPointError: if the loss is not finite; the last checkpoint is kept.
+        DivergedError: if losses do not stay finite; the last good state is saved.
+        SuperResolutionError: if the configuration, the data or a checkpoint cannot be used.
     """
-    run.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(config.seed)
-    state = _State(config, packed, run / "checkpoint.pt")
-    before = signal.signal(signal.SIGTERM, lambda *_: setattr(state, "stop", True))
+    if features is None and (packed / FEATURES).is_dir():
+        features = packed / FEATURES
+    group = connect(device)
     try:
-        _loop(state, run / "log.csv", log)
+        sampler = make_sampler(config, packed, group)
+        try:
+            return train_on(sampler, config, run, group, log, minutes, features)
+        finally:
+            sampler.close()
     finally:
-        signal.signal(signal.SIGTERM, before)
-    state.save()
-    return state.path
+        group.close()
 
 
-def _loop(state: _State, table: Path, log) -> None:
-    saved = began = time.monotonic()
-    total, counted = 0.0, 0
-    while state.step < state.config.steps and not state.stop:
-        total, counted = total + state.advance(), counted + 1
-        if state.step % LOG_STEPS == 0:
-            _log(table, state, total / counted, time.monotonic() - began, log)
-            total, counted = 0.0, 0
-        if time.monotonic() - saved > CHECKPOINT_SECONDS:
-            state.save()
-            saved = time.monotonic()
+def train_on(sampler, config: Config, run: Path, group: Group, log=None, minutes=None, features=None) -> Path:
+    """``train`` on patches from any object with ``batch``, ``state`` and ``load``, as ``PatchSampler`` has them."""
+    if group.device.type == "cuda":
+        torch.backends.cudnn.benchmark = True
+    if group.leads:
+        run.mkdir(parents=True, exist_ok=True)
+    loop = _Loop(config, sampler, group, run, log, minutes, features)
+    with loop.display, _signals(loop):
+        try:
+            loop.run()
+        except DivergedError:
+            loop.write(loop.good)
+            raise
+        finally:
+            loop.recorder.close()
+    return run / CHECKPOINT
 
 
-class _State:
-    """All that a step changes, so that saving and loading it resumes exactly."""
+def make_sampler(config: Config, packed: Path, group: Group) -> PatchSampler:
+    """The sampler of this process.
 
-    def __init__(self, config: Config, packed: Path, path: Path):
-        self.config, self.path, self.step, self.stop = config, path, 0, False
-        self.net = start_as_bicubic(create(config.architecture, **config.network)).to(memory_format=torch.channels_last)
-        self.average = deepcopy(self.net).requires_grad_(False)
-        self.adam = torch.optim.Adam(self.net.parameters(), lr=config.learning_rate)
-        sets = {name: (PackedSet(packed, name), share) for name, share in config.sets.items()}
-        self.sampler = PatchSampler(sets, config.network["scale"], config.patch, config.hard, config.seed)
-        if path.exists():
-            self.load()
-
-    def advance(self) -> float:
-        """One optimiser step; returns the loss."""
-        for group in self.adam.param_groups:
-            group["lr"] = learning_rate(self.config, self.step)
-        low, high = self.sampler.batch(self.config.batch)
-        error = self.net(low.to(memory_format=torch.channels_last)) - high
-        loss = error.abs().mean() + self.config.mse * error.square().mean()
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"The loss is not finite at step {self.step}; lower the learning rate.")
-        self.adam.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip)
-        self.adam.step()
-        self.step += 1
-        self._average()
-        return loss.item()
-
-    @torch.no_grad()
-    def _average(self):
-        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
-        for mean, value in zip(self.average.parameters(), self.net.parameters()):
-            mean.lerp_(value, 1 - decay)
-        for mean, value in zip(self.average.buffers(), self.net.buffers()):  # batch norm averages its own
-            mean.copy_(value)
-
-    def save(self):
-        state = {"step": self.step, "net": self.net.state_dict(), "average": self.average.state_dict()}
-        state |= {"adam": self.adam.state_dict(), "random": self.sampler.random.bit_generator.state}
-        temporary = self.path.with_suffix(".tmp")
-        torch.save(state, temporary)
-        temporary.replace(self.path)
-
-    def load(self):
-        state = torch.load(self.path, weights_only=True)
-        self.step = state["step"]
-        self.net.load_state_dict(state["net"])
-        self.average.load_state_dict(state["average"])
-        self.adam.load_state_dict(state["adam"])
-        self.sampler.random.bit_generator.state = state["random"]
+    Raises:
+        UsageError: if the batch cannot be shared out or the packed sets do not fit the configuration.
+    """
+    data = config.data
+    if data.batch % group.world:
+        raise UsageError(f"data.batch is {data.batch}, which {group.world} processes cannot share; make it a multiple.")
+    try:
+        sets = {name: (PackedSet(packed, name), share) for name, share in data.sets.items()}
+        colors = {name: packed_set.channels for name, (packed_set, _) in sets.items()}
+        if set(colors.values()) != {config.channels}:
+            raise ValueError(f"network.channels is {config.channels}, and the packed sets have {colors}.")
+        degrade = Degradation(data.degradation) if data.degradation else None
+        return PatchSampler(
+            sets,
+            config.scale,
+            data.patch,
+            data.hard,
+            config.seed,
+            background=data.background,
+            augment=data.augment,
+            degrade=degrade,
+            rank=group.rank,
+            world=group.world,
+            workers=data.workers,
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
-def start_as_bicubic(net: nn.Module) -> nn.Module:
-    """Zero each tail's last convolution where a bicubic skip carries the image, so that training starts from it."""
-    for stage in net.stages:
-        if stage.bicubic_skip:
-            last = [layer for layer in stage.tail.modules() if isinstance(layer, nn.Conv2d)][-1]
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
-    return net
+class _Loop:
+    """One start of a run."""
+
+    def __init__(self, config: Config, sampler, group: Group, run: Path, log, minutes: float | None, features):
+        self.config, self.sampler, self.group, self.folder = config, sampler, group, run
+        path = run / CHECKPOINT
+        saved = read_checkpoint(path, config) if path.exists() else None
+        self.recorder = Recorder(run, config, epoch_steps(config, sampler), group)
+        self.fixed = self._fixed_batch() if config.sample_steps else None
+        self.state = State(config, sampler, group, run.parent, saved, features)
+        self.display = Display(log if group.leads else (lambda text: None), config.steps, self.state.step)
+        if saved:
+            self.recorder.load(saved["recorder"], self.state.step)
+        self.good = self._capture()
+        self.stopped, self.deadline = False, time.monotonic() + 60 * minutes if minutes is not None else None
+        self.saved_at = time.monotonic()
+
+    def run(self) -> None:
+        state = self.state
+        if not self.good["step"]:
+            for note in state.notes:
+                self.display.line(note)
+        while not state.finished:
+            if state.phase_done:
+                self._next_phase()
+            late = self.deadline is not None and time.monotonic() > self.deadline
+            due = time.monotonic() - self.saved_at > 60 * self.config.checkpoint_minutes
+            stop, save = self.group.any(self.stopped or late, due)
+            if stop:
+                break
+            if save:
+                self._save()
+            self._step()
+            if state.phase_step % self.config.log_steps == 0 or state.phase_done:
+                self._check()
+            every = self.config.sample_steps
+            if every and self.group.leads and state.step % every == 0:
+                draw_samples(state.average, *self.fixed, self.folder / "samples" / f"{state.step:07}.png")
+        self._save()
+
+    def write(self, captured: dict) -> None:
+        """Make a captured state the checkpoint."""
+        if not self.group.leads:
+            return
+        write_checkpoint(self.folder / CHECKPOINT, captured)
+        status = {"id": self.config.id, "effort": self.config.effort, "step": captured["step"]}
+        status |= {"steps": self.config.steps, "finished": captured["step"] >= self.config.steps}
+        status |= {"phase": self.config.phases[captured["phase"]].name, "precision": captured["precision"]}
+        status |= {"hours": round(captured["recorder"]["seconds"] / 3600, 4), "notes": captured["notes"]}
+        temporary = self.folder / f"{STATUS}.part"
+        temporary.write_text(json.dumps(status, indent=2) + "\n", encoding="utf-8")
+        os.replace(temporary, self.folder / STATUS)
+
+    def _step(self) -> None:
+        began, waited = time.perf_counter(), 0.0
+
+        def batch():
+            nonlocal waited
+            asked = time.perf_counter()
+            pair = self.sampler.batch(self.config.data.batch // self.group.world)
+            waited += time.perf_counter() - asked
+            return pair
+
+        phase = self.state.phase
+        values = self.state.advance(batch)
+        about = {"step": self.state.step, "phase": phase.plan.name, "learning_rate": phase.rate}
+        about |= {"waiting": waited, "seconds": time.perf_counter() - began}
+        self.recorder.add(about, phase.columns, values)
+        self.display.step(self.state.step, phase.plan.name)
+
+    def _check(self) -> bool:
+        """Look at the numbers of the last steps; write them, or roll back. Returns whether they were good."""
+        phase, pending = self.state.phase, self.recorder.collect()
+        watched = [name for name in phase.columns if self.state.precision != "float16" or "norm" not in name]
+        bad = not_finite(pending, watched)
+        if bad:
+            self.display.line(self.state.roll_back(self.good, bad))
+            self.recorder.load(self.good["recorder"], self.state.step)
+            return False
+        if pending:
+            self.recorder.write(pending)
+            self.display.rows(pending, phase.columns)
+            verdict = phase.watch and phase.watch.observe([row["d_real"] - row["d_fake"] for row in pending])
+            if verdict:
+                self.state.notes.append(f"step {self.state.step}: {verdict}")
+                self.display.line(self.state.notes[-1])
+        self.good = self._capture()
+        return True
+
+    def _save(self) -> None:
+        """Write a checkpoint, of a good state in any case."""
+        captured = self._capture()
+        columns = self.state.phase.columns
+        rows = [dict(zip(names, values)) for _, names, values in captured["recorder"]["pending"]]
+        if not_finite(rows, [name for name in columns if "norm" not in name]):
+            self._check()
+            captured = self._capture()
+        self.write(captured)
+        self.saved_at = time.monotonic()
+
+    def _next_phase(self) -> None:
+        """Keep what the phase ended with, which is a model of its own, and go on."""
+        phase = self.state.phase
+        if self.group.leads:
+            write_checkpoint(self.folder / f"phase-{phase.index + 1}-{phase.plan.name}.pt", self._capture())
+        self.state.next_phase()
+        self.good = self._capture()
+
+    def _capture(self) -> dict:
+        return self.state.capture() | {"recorder": self.recorder.state()}
+
+    def _fixed_batch(self):
+        """The first patches of the run, for the sample pictures."""
+        before = self.sampler.state()
+        low, high = self.sampler.batch(ROWS)
+        self.sampler.load(before)
+        return low.to(self.group.device), high.to(self.group.device)
 
 
-def learning_rate(config: Config, step: int) -> float:
-    """Linear warm-up, then half a cosine down to a hundredth."""
-    if step < config.warmup:
-        return config.learning_rate * (step + 1) / config.warmup
-    done = (step - config.warmup) / max(1, config.steps - config.warmup)
-    return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0))))
+def epoch_steps(config: Config, sampler) -> int:
+    """Steps that draw as many pixels as the sets hold; see ``record``."""
+    pixels = sum(h * w for packed in sampler.packed for h, w in map(packed.shape, range(len(packed))))
+    return max(1, ceil(pixels / (config.data.batch * (config.data.patch * config.scale) ** 2)))
 
 
-def _log(path: Path, state: _State, loss: float, seconds: float, log) -> None:
-    rate = learning_rate(state.config, state.step)
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.writer(file)
-        if new:
-            writer.writerow(["step", "loss", "learning_rate", "seconds"])
-        writer.writerow([state.step, f"{loss:.6f}", f"{rate:.3e}", f"{seconds:.1f}"])
-    log(f"step {state.step}/{state.config.steps}  loss {loss:.5f}  lr {rate:.2e}  {seconds:.0f} s")
+@contextmanager
+def _signals(loop: _Loop):
+    """SIGTERM and SIGINT stop the loop after the step at work."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    kinds = (signal.SIGTERM, signal.SIGINT)
+    before = {kind: signal.signal(kind, lambda *_: setattr(loop, "stopped", True)) for kind in kinds}
+    try:
+        yield
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)

@@ -1,0 +1,280 @@
+"""From a folder of images to packed sets: patients, splits, duplicates, unreadable files, and what is stored."""
+
+import json
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from SuperResolutionLib.errors import DataError, UsageError
+from SuperResolutionLib.files import read_volume
+from SuperResolutionLib.intensity import choose_map
+from training.duplicates import exact_pairs, near_pairs, pixel_hash, thumbnail
+from training.packed import PackedSet, PackWriter, pack
+from training.prepare import cut_slices, fit_channels, prepare, table, training_files
+from training.sources import find_sources, patients_of
+from training.splits import draw_splits, files_of, patients_in_two_splits, read_splits
+
+RANDOM = np.random.default_rng(0)
+
+
+def picture(seed: int, shape=(48, 40)) -> np.ndarray:
+    """Smooth blobs: pictures that differ, and stay the same when they are a little changed."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    waves = sum(np.sin(x * random.uniform(-0.3, 0.3) + y * random.uniform(-0.3, 0.3) + k) for k in range(6))
+    return np.uint8(np.interp(waves, (waves.min(), waves.max()), (5, 250)))
+
+
+def write(path, array, spacing=None, color=False):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = sitk.GetImageFromArray(array, isVector=color)
+    if spacing:
+        image.SetSpacing(spacing)
+    sitk.WriteImage(image, str(path))
+
+
+def config(*sets, channels=1, mapping="auto"):
+    card = {"intensity": {"mapping": mapping}}
+    return SimpleNamespace(data=SimpleNamespace(sets=dict.fromkeys(sets, 1.0)), channels=channels, card=card)
+
+
+@pytest.fixture
+def xrays(tmp_path):
+    """Twelve X-rays of six patients by the names of NIH ChestX-ray14."""
+    for patient in range(6):
+        for visit in range(2):
+            write(tmp_path / "data" / "xray" / f"{patient:08d}_{visit:03d}.png", picture(10 * patient + visit))
+    return tmp_path / "data"
+
+
+def quiet(*arguments, **options):
+    return prepare(*arguments, log=lambda text: None, **options)
+
+
+def test_splits_are_drawn_by_patient_and_the_same_every_time(xrays, tmp_path):
+    report = quiet(config("xray"), xrays, tmp_path / "one")["xray"]
+    assert report["images"] == {"train": 8, "val": 2, "test": 2}
+    assert report["patients"] == {"train": 4, "val": 1, "test": 1}
+    lists = json.loads((tmp_path / "one" / "splits.json").read_text())["xray"]
+    patients = {split: {file[:8] for file in files} for split, files in lists.items()}
+    assert not patients["train"] & patients["test"] and not patients["train"] & patients["val"]
+    quiet(config("xray"), xrays, tmp_path / "two")
+    for name in ("xray.bin", "xray.json", "report.json", "splits.json"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    packed = PackedSet(tmp_path / "one", "xray")
+    assert len(packed) == 8 and packed.channels == 1
+    first = packed.rows[0]["source"]
+    assert first in lists["train"]
+    np.testing.assert_array_equal(packed.stored(0)[..., 0], read_volume(xrays / "xray" / first).array[0])
+
+
+def test_the_folder_of_the_images_itself_and_given_shares(xrays, tmp_path):
+    report = quiet(config("mine"), xrays / "xray", tmp_path / "out", shares=(1, 0, 0))
+    assert report["mine"]["images"] == {"train": 12, "val": 0, "test": 0}
+
+
+def test_a_given_list_is_kept_to_and_a_patient_in_two_splits_refused(xrays, tmp_path):
+    names = sorted(path.name for path in (xrays / "xray").iterdir())
+    lists = {"xray": {"train": names[:4], "val": names[4:6], "test": names[6:]}}
+    (xrays / "splits.json").write_text(json.dumps(lists))
+    report = quiet(config("xray"), xrays, tmp_path / "out")["xray"]
+    assert report["splits"] == "given" and report["slices"] == 4
+    lists["xray"]["test"].append(names[0])
+    (xrays / "splits.json").write_text(json.dumps(lists))
+    with pytest.raises(DataError, match="00000000 of xray in two splits"):
+        quiet(config("xray"), xrays, tmp_path / "out")
+
+
+def test_a_set_may_be_a_pattern(xrays, tmp_path):
+    report = quiet(config("xray/*_000.png"), xrays, tmp_path / "out")
+    assert report["xray/*_000.png"]["files"] == 6
+    assert len(PackedSet(tmp_path / "out", "xray/*_000.png")) == 4
+    lists = read_splits(tmp_path / "out" / "splits.json")
+    assert files_of(lists, "xray/0*", "train", tmp_path) == lists["xray"]["train"]
+    with pytest.raises(UsageError, match="fits the pattern"):
+        files_of(lists, "xray/z*", "train", tmp_path)
+    with pytest.raises(UsageError, match="no set 'brain'; it has xray"):
+        files_of(lists, "brain", "train", tmp_path)
+
+
+def test_duplicates_and_unreadable_files_are_reported(xrays, tmp_path, capsys):
+    folder = xrays / "xray"
+    shutil.copy(folder / "00000001_000.png", folder / "00000001_002.png")
+    near = picture(30).astype(int) + RANDOM.integers(-2, 3, (48, 40))
+    write(folder / "00000009_000.png", np.uint8(np.clip(near, 0, 255)))  # another number, patient 3's picture
+    (folder / "00000004_002.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"broken")
+    report = quiet(config("xray"), xrays, tmp_path / "out")
+    found = report["xray"]
+    assert [entry["file"] for entry in found["unreadable"]] == ["00000004_002.png"]
+    assert "00000004_002.png" in found["unreadable"][0]["why"]
+    assert [entry["files"] for entry in found["exact_duplicates"]] == [("00000001_000.png", "00000001_002.png")]
+    pairs = [entry["files"] for entry in found["near_duplicates"]]
+    assert pairs == [["00000003_000.png", "00000009_000.png"]]
+    assert len(set(found["near_duplicates"][0]["splits"])) == 1, "what looks alike stays in one split"
+    text = table(report)
+    assert "unreadable" in text and "xray" in text
+
+
+def test_a_test_image_never_trains_under_another_name():
+    parts = {"train": ["a", "b", "c", "d"], "val": [], "test": ["t"]}
+    kept, dropped = training_files(parts, [("b", "t"), ("c", "d")], {"a", "b", "c", "d", "t"})
+    assert kept == {"a", "c"}
+    assert [entry["file"] for entry in dropped] == ["b", "d"] and "must not train" in dropped[0]["why"]
+
+
+def test_folders_without_images_and_without_enough_patients(xrays, tmp_path):
+    (tmp_path / "empty" / "xray").mkdir(parents=True)
+    with pytest.raises(DataError, match="is empty; put the images there"):
+        quiet(config("xray"), tmp_path / "empty", tmp_path / "out")
+    (tmp_path / "empty" / "xray" / "notes.txt").write_text("x")
+    with pytest.raises(DataError, match="None of the 1 files"):
+        quiet(config("xray"), tmp_path / "empty", tmp_path / "out")
+    (tmp_path / "empty" / "xray" / "00000001_000.png").write_text("x")
+    with pytest.raises(DataError, match="None of the 1 images of xray can be read"):
+        quiet(config("xray"), tmp_path / "empty", tmp_path / "out")
+    few = tmp_path / "few" / "xray"
+    few.mkdir(parents=True)
+    for name in ("00000001_000.png", "00000001_001.png", "00000002_000.png"):
+        shutil.copy(xrays / "xray" / name, few / name)
+    with pytest.raises(DataError, match="too few patients: 2 for train, val, test"):
+        quiet(config("xray"), tmp_path / "few", tmp_path / "out")
+    with pytest.raises(DataError, match="There is no folder"):
+        quiet(config("xray"), tmp_path / "none", tmp_path / "out")
+    assert not (tmp_path / "out" / "xray.bin").exists()
+
+
+@pytest.mark.parametrize(
+    ("names", "rule", "patients"),
+    [
+        (["00000013_005.png", "00000013_006.png"], "auto", ["00000013", "00000013"]),
+        (["IXI002-Guys-0828-T1.nii.gz", "IXI012-HH-1211-T1.nii.gz"], "auto", ["IXI002", "IXI012"]),
+        (["CNV-81630-1.jpeg", "NORMAL-81630-2.jpeg"], "auto", ["81630", "81630"]),
+        (["im0001.png", "im0002.png"], "auto", ["im0001", "im0002"]),
+        (["Image_01L.jpg", "Image_01R.jpg"], "auto", ["01", "01"]),
+        (["sub-07_T1w.nii.gz", "sub-07_T2w.nii.gz"], "auto", ["sub-07", "sub-07"]),
+        (["anna/1.png", "anna/left/2.png", "bo/1.png"], "folder", ["anna", "anna", "bo"]),
+        (["s01_average.png", "s01_test.png"], r"^(s\d+)_", ["s01", "s01"]),
+        (["a.png", "b.png"], "file", ["a.png", "b.png"]),
+    ],
+)
+def test_whose_an_image_is(tmp_path, names, rule, patients):
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    assert [source.patient for source in find_sources(tmp_path, rule)] == patients
+    assert list(patients_of(names, rule).values()) == patients
+
+
+def test_patients_are_never_guessed(tmp_path):
+    for name in ("scan1.png", "scan2.png"):
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(UsageError, match="State it with --patient"):
+        find_sources(tmp_path)
+    assert patients_of(["scan1.png"], "auto") == {}
+    with pytest.raises(UsageError, match="does not fit the file scan1.png"):
+        find_sources(tmp_path, r"^(patient\d+)")
+    with pytest.raises(UsageError, match="nor a regular expression"):
+        find_sources(tmp_path, "(")
+    with pytest.raises(UsageError, match="not DICOM"):
+        find_sources(tmp_path, "dicom")
+
+
+def test_dicom_says_whose_it_is(data_folder, tmp_path):
+    source = data_folder / "dicom"
+    for name in ("CT_small.dcm", "MR_small.dcm"):
+        shutil.copy(source / "pydicom_test_files" / name, tmp_path / name.removesuffix(".dcm"))
+    for path in sorted((source / "mr_vsseg001").glob("*.dcm"))[:4]:
+        (tmp_path / "series").mkdir(exist_ok=True)
+        shutil.copy(path, tmp_path / "series" / path.name)
+    found = find_sources(tmp_path)
+    assert [entry.name for entry in found if entry.series is None] == ["CT_small", "MR_small"]
+    series = next(entry for entry in found if entry.series)
+    assert series.read().array.shape[0] == 4 and series.patient
+    assert type(series).listed(tmp_path, series.name).read().array.shape[0] == 4
+    assert len({entry.patient for entry in found}) == 3
+
+
+def test_drawn_splits():
+    patients = {f"{patient}-{image}": str(patient) for patient in range(20) for image in range(3)}
+    splits = draw_splits(patients)
+    assert [len(files) for files in splits.values()] == [48, 6, 6]
+    assert patients_in_two_splits(splits, patients) == []
+    assert draw_splits(dict(reversed(patients.items()))) == splits and draw_splits(patients, seed=1) != splits
+    joined = draw_splits(patients, same=[("0-0", "1-0"), ("1-2", "2-0")])
+    where = {file: split for split, files in joined.items() for file in files}
+    assert len({where["0-0"], where["1-1"], where["2-2"]}) == 1
+    with pytest.raises(UsageError, match="three numbers"):
+        draw_splits(patients, shares=(1, -1, 0))
+
+
+def test_duplicate_search_finds_pairs_among_many():
+    pictures = [picture(seed)[None] for seed in range(60)]
+    pictures.append(np.uint8(np.clip(pictures[7].astype(int) + 3, 0, 255)))
+    pictures.append(pictures[20].repeat(2, axis=1).repeat(2, axis=2))
+    found = near_pairs(np.array([thumbnail(array) for array in pictures]))
+    assert [(a, b) for a, b, _ in found] == [(7, 60), (20, 61)]
+    assert near_pairs(np.zeros((3, 1024), np.float32)) == [] and near_pairs(np.zeros((0, 1024), np.float32)) == []
+    hashes = [pixel_hash(array) for array in (pictures[0], pictures[1], pictures[0].copy(), pictures[0])]
+    assert exact_pairs(hashes) == [(0, 2), (0, 3)]
+    assert pixel_hash(pictures[0]) != pixel_hash(pictures[0].astype(np.int16))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.float32])
+def test_slices_are_stored_without_loss_where_they_can_be(tmp_path, dtype):
+    array = RANDOM.integers(0, 250, (3, 20, 31)).astype(dtype) - dtype(100 if dtype == np.int16 else 0)
+    mapping = choose_map(array, {"mapping": "auto"})
+    with PackWriter(tmp_path, "s", 1) as writer:
+        for plane, gain, offset in cut_slices(array, (1.0, 1.0, 5.0), {"mapping": "auto"}):
+            writer.add(plane, gain, offset)
+    packed = PackedSet(tmp_path, "s")
+    exact = 1e-6 if dtype != np.float32 else 1e-3
+    np.testing.assert_allclose(packed.slice(1)[..., 0], mapping.to_network(array)[1], atol=exact)
+    assert packed.rows[0]["type"] == {"uint8": "uint8", "float32": "float16"}.get(np.dtype(dtype).name, "uint16")
+
+
+def test_slices_of_volumes():
+    array = RANDOM.integers(0, 1000, (20, 40, 50)).astype(np.int16)
+    thick = cut_slices(array, (1.0, 1.0, 5.0), {"mapping": "auto"})
+    assert len(thick) == 20 and {plane.shape for plane, _, _ in thick} == {(40, 50)}
+    assert len(cut_slices(array, (1.0, 1.0, 1.0), {"mapping": "auto"})) == 20 + 40 + 50
+    assert cut_slices(np.zeros((3, 32, 32), np.int16), (1.0, 1.0, 1.0), {"mapping": "auto"}) == []
+    broken = RANDOM.random((2, 8, 8)).astype(np.float32)
+    broken[0, 3, 3] = np.nan
+    assert all(np.isfinite(plane).all() for plane, _, _ in cut_slices(broken, (1.0, 1.0, 5.0), {"mapping": "auto"}))
+
+
+def test_color_and_grey(tmp_path):
+    color = np.stack([picture(seed) for seed in (1, 2, 3)], axis=-1)[None]
+    grey, converted = fit_channels(color, 1)
+    assert converted and grey.shape == (1, 48, 40) and grey.dtype == np.uint8
+    np.testing.assert_allclose(grey[0], np.rint(color[0] @ [0.299, 0.587, 0.114]), atol=1)
+    same, converted = fit_channels(color[..., :1].repeat(3, axis=-1), 1)
+    assert not converted and np.array_equal(same, color[..., 0])
+    with pytest.raises(UsageError, match="network with 1 channel"):
+        fit_channels(color[..., 0], 3)
+    for number in range(4):
+        write(tmp_path / "data" / "eyes" / f"im{number:04d}.png", color[0] + np.uint8(number), color=True)
+    write(tmp_path / "data" / "eyes" / "im0009.png", picture(9))
+    report = quiet(config("eyes", channels=3), tmp_path / "data", tmp_path / "out", shares=(1, 0, 0))["eyes"]
+    packed = PackedSet(tmp_path / "out", "eyes")
+    assert packed.channels == 3 and packed.slice(0).shape == (48, 40, 3) and report["stored_as"] == ["uint8"]
+    assert [entry["file"] for entry in report["unfit"]] == ["im0009.png"]
+
+
+def test_packs_that_are_not_there_or_incomplete(tmp_path):
+    with pytest.raises(ValueError, match="no packed set 's'"):
+        PackedSet(tmp_path, "s")
+    pack(tmp_path, "s", [picture(0), picture(1)])
+    assert PackedSet(tmp_path, "s").slice(1).max() <= 1
+    (tmp_path / "s.bin").write_bytes(b"12")
+    with pytest.raises(ValueError, match="incomplete"):
+        PackedSet(tmp_path, "s")
+    with pytest.raises(RuntimeError), PackWriter(tmp_path / "new", "t", 1) as writer:
+        writer.add(picture(0))
+        raise RuntimeError("stopped")
+    assert list((tmp_path / "new").iterdir()) == []
+    with PackWriter(tmp_path / "new", "t", 3) as writer, pytest.raises(ValueError, match="3 channels"):
+        writer.add(picture(0))

@@ -1,0 +1,223 @@
+"""The queue trains what is left, within its time, and moves between machines."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from SuperResolutionLib.catalog import load_card
+from SuperResolutionLib.errors import DataError, UsageError
+from Testing.training.tiny import fields, stripes
+from training.__main__ import main
+from training.bundle import PART, ROWS, _thinned, pack_bundle, unpack_bundle
+from training.crops import SIDE, compress_set, expand_set
+from training.dataset import PackedSet, pack
+from training.packed import PackWriter
+from training.queue import Places, is_done, load_zoo, report, work
+from training.train import train
+
+CARD = {
+    "title": "t",
+    "description": "d",
+    "domain": "test",
+    "intensity": {"mapping": "auto"},
+    "spacing_mm": None,
+    "license": "Apache-2.0",
+    "data": [{"name": "n", "license": "CC0-1.0", "images": "stripes"}],
+}
+
+
+def zoo(folder, **plans):
+    """A queue of some configurations, by the middle of their id."""
+    for name, changes in plans.items():
+        values = fields(**changes)
+        values["id"] = values["id"].replace("test", name)
+        (folder / f"{name}.yaml").write_text(json.dumps(values | {"card": CARD}))
+    path = folder / "zoo.yaml"
+    path.write_text(yaml.safe_dump({"experiments": [f"{name}.yaml" for name in plans]}))
+    return path
+
+
+@pytest.fixture
+def places(tmp_path):
+    pack(tmp_path / "packed", "s", [stripes(64, 48, phase) for phase in range(4)])
+    return Places(tmp_path / "packed", tmp_path / "runs", tmp_path / "models")
+
+
+def quiet(text: str) -> None:
+    """No progress in the tests' output."""
+
+
+def test_all_experiments_are_trained_and_exported_once(tmp_path, places):
+    configs = load_zoo(zoo(tmp_path, one={}, two={"gan": 3}, three={"start": "edsr-ise-one-x2-psnr"}))
+    lines = []
+    assert work(configs, places, None, "cpu", lines.append) == []
+    assert all(is_done(config, places) for config in configs)
+    card = load_card(places.models / "edsr-ise-two-x2-gan")
+    card.verify()
+    assert card.card["training"]["steps"] == 15
+    before = {path: path.read_bytes() for path in places.runs.rglob("*") if path.is_file()}
+    assert work(configs, places, None, "cpu", lines.append) == []
+    assert before == {path: path.read_bytes() for path in places.runs.rglob("*") if path.is_file()}
+    assert sum("finished before" in line for line in lines) == 3
+    assert report(configs, places).count("done") == 3
+
+
+def test_time_runs_out_and_the_next_call_goes_on(tmp_path, places):
+    configs = load_zoo(zoo(tmp_path, one={"phase": {"steps": 100000}}, two={}))
+    work(configs, places, 0.03, "cpu", quiet)
+    status = json.loads((places.runs / "edsr-ise-one-x2-psnr/status.json").read_text())
+    assert 0 < status["step"] < 100000 and not (places.runs / "edsr-ise-two-x2-psnr").exists()
+    work(configs, places, 0.03, "cpu", quiet)
+    later = json.loads((places.runs / "edsr-ise-one-x2-psnr/status.json").read_text())
+    assert later["step"] > status["step"] and "begun" in report(configs, places)
+
+
+def test_a_failing_experiment_does_not_stop_the_next(tmp_path, places):
+    configs = load_zoo(zoo(tmp_path, one={"start": "nothing"}, two={}))
+    lines = []
+    assert work(configs, places, None, "cpu", lines.append) == ["edsr-ise-one-x2-psnr"]
+    assert any("failed: start names nothing" in line for line in lines)
+    assert is_done(configs[1], places)
+
+
+@pytest.mark.parametrize("content", ["experiments: 3", "experimints: [a.yaml]", "[", "experiments: [a.yaml, a.yaml]"])
+def test_bad_queues_are_refused(tmp_path, content):
+    zoo(tmp_path, a={})
+    (tmp_path / "zoo.yaml").write_text(content)
+    with pytest.raises(UsageError, match="zoo.yaml"):
+        load_zoo(tmp_path / "zoo.yaml")
+
+
+def moved(tmp_path, name: str) -> Places:
+    folder = tmp_path / name
+    return Places(folder / "packed", folder / "runs", folder / "models")
+
+
+def test_a_run_moves_to_another_machine_and_is_finished_there(tmp_path, places):
+    path = zoo(tmp_path, one={}, two={"gan": 20})
+    configs = load_zoo(path)
+    work(configs[:1], places, None, "cpu", quiet)
+    longer = load_zoo(zoo(tmp_path, one={}, two={"gan": 20}))[1]
+    stop_at(longer, places, 17)
+    bundle = tmp_path / "bundle"
+    sizes = pack_bundle(bundle, configs, places.packed, places.runs)
+    files = sorted(bundle.iterdir())
+    assert 0 < len(files) <= 8 and all(file.stat().st_size < 16 * 2**20 for file in files)
+    assert sum(file.stat().st_size for file in files) <= sizes["bytes"] + 1000
+    there = moved(tmp_path, "there")
+    arguments = ["queue", str(path), "--unpack", str(bundle), "--device", "cpu", "--packed", str(there.packed)]
+    back = tmp_path / "back"
+    arguments += ["--runs", str(there.runs), "--models", str(there.models), "--pack", str(back)]
+    assert main(arguments) == 0
+    status = json.loads((there.runs / "edsr-ise-two-x2-gan/status.json").read_text())
+    assert (status["step"], status["finished"]) == (32, True)
+    assert all(is_done(config, there) for config in configs)
+    for name in ("s.bin", "s.json"):
+        assert (there.packed / name).exists()
+    assert PackedSet(there.packed, "s").slice(2).tolist() == PackedSet(places.packed, "s").slice(2).tolist()
+    # And home again: what is further there replaces what is here, and can be exported here.
+    assert unpack_bundle(back, places.packed, places.runs) == ["edsr-ise-two-x2-gan"]
+    work(configs, places, None, "cpu", quiet)
+    one, two = (load_card(p.models / "edsr-ise-two-x2-gan") for p in (there, places))
+    assert one.card["training"]["steps"] == two.card["training"]["steps"] == 32
+    assert unpack_bundle(bundle, places.packed, places.runs) == [], "an older bundle changes nothing"
+
+
+def stop_at(config, places, step: int) -> None:
+    """Train up to a step."""
+    import os
+    import signal
+
+    from Testing.training.tiny import CPU
+    from training.train import make_sampler, train_on
+
+    sampler = make_sampler(config, places.packed, CPU)
+    original = sampler.batch
+
+    def batch(size):
+        if sampler.drawn == (step - 1) * size:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(size)
+
+    sampler.batch = batch
+    train_on(sampler, config, places.runs / config.id, CPU, quiet)
+
+
+def test_what_travels_is_near_what_was(tmp_path, places):
+    config = load_zoo(zoo(tmp_path, two={"gan": 20}))[0]
+    stop_at(config, places, 17)
+    pack_bundle(tmp_path / "bundle", [config], places.packed, places.runs)
+    there = moved(tmp_path, "there")
+    unpack_bundle(tmp_path / "bundle", there.packed, there.runs)
+    name = "edsr-ise-two-x2-gan/checkpoint.pt"
+    before, after = (torch.load(p.runs / name, weights_only=True) for p in (places, there))
+    assert before["step"] == after["step"] == 17
+    assert all(torch.equal(value, after["net"][key]) for key, value in before["net"].items())
+    for key, value in before["average"].items():
+        assert torch.allclose(after["average"][key], value, atol=1e-5)
+    adam, other = (state["modules"]["generator_optimizer"]["state"] for state in (before, after))
+    assert int(other[0]["step"]) == 5
+    for key in adam:
+        assert torch.allclose(adam[key]["exp_avg"], other[key]["exp_avg"], rtol=0.01, atol=1e-12)
+    assert "discriminator" in after["modules"] and "discriminator_optimizer" not in after["modules"]
+
+
+def test_parts_that_are_missing_or_damaged_are_refused(tmp_path, places):
+    config = load_zoo(zoo(tmp_path, one={}))[0]
+    bundle = tmp_path / "bundle"
+    with pytest.raises(DataError, match="does not hold all parts"):
+        unpack_bundle(tmp_path, places.packed, places.runs)
+    train(config, places.packed, places.runs / config.id, log=quiet)
+    pack_bundle(bundle, [config], places.packed, places.runs)
+    part = next(bundle.iterdir())
+    data = bytearray(part.read_bytes())
+    data[len(data) // 3] ^= 255
+    part.write_bytes(data)
+    with pytest.raises(DataError, match="damaged"):
+        unpack_bundle(bundle, moved(tmp_path, "x").packed, moved(tmp_path, "x").runs)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "float16"])
+def test_sets_travel_without_loss(tmp_path, kind):
+    random = np.random.default_rng(0)
+    planes = [(random.random((48, 64, 3)) * 200).astype(kind) for _ in range(3)]
+    with PackWriter(tmp_path, "a", 3) as writer:
+        for plane in planes:
+            writer.add(plane, gain=0.5, offset=-1.0, source="x.png")
+    data = compress_set(PackedSet(tmp_path, "a"), 10**7)
+    expand_set(data, tmp_path / "there", "a")
+    there = PackedSet(tmp_path / "there", "a")
+    assert there.channels == 3 and len(there) == 3
+    for index, plane in enumerate(planes):
+        assert np.array_equal(there.stored(index), plane)
+        assert there.rows[index]["source"] == "x.png" and there.rows[index]["type"] == kind
+    assert np.array_equal(there.slice(1), PackedSet(tmp_path, "a").slice(1))
+
+
+def test_large_sets_travel_in_crops_that_fit_and_show_something(tmp_path):
+    random = np.random.default_rng(0)
+    images = [random.integers(0, 255, (600, 900)).astype(np.uint8) for _ in range(4)]
+    for image in images:
+        image[:300] = 7
+    pack(tmp_path, "a", images)
+    room = 600_000
+    data = compress_set(PackedSet(tmp_path, "a"), room)
+    assert 0.7 * room < len(data) <= room
+    expand_set(data, tmp_path / "there", "a")
+    there = PackedSet(tmp_path / "there", "a")
+    assert len(there) > 5 and {there.shape(index) for index in range(len(there))} == {(SIDE, SIDE)}
+    assert all(np.ptp(there.stored(index)) > 100 for index in range(len(there)))
+
+
+def test_tables_are_thinned_and_keep_their_hours():
+    head = "step,waiting,seconds\r\n"
+    table = head + "".join(f"{step},0.5,2.0\r\n" for step in range(1, 3 * ROWS + 1))
+    thin = _thinned(table).splitlines()
+    assert len(thin) == ROWS + 1 and thin[1] == "3,1.5000,6.0000" and thin[-1].startswith(f"{3 * ROWS},")
+    assert _thinned(head + "1,0.5,2.0\r\n").splitlines()[1:] == ["1,0.5000,2.0000"]
+    assert PART < 16 * 2**20

@@ -1,0 +1,91 @@
+"""What a model card says of the training: from the configuration, the checkpoint and the run's own tables."""
+
+from __future__ import annotations
+
+import csv
+import os
+import platform
+from pathlib import Path
+
+import torch
+
+from SuperResolutionLib.errors import SuperResolutionError
+
+#: The table of steps that a run writes beside its checkpoint, and its column of seconds.
+STEPS, SECONDS = "steps.csv", "seconds"
+
+
+def training_entry(config, state: dict, run: Path) -> dict:
+    """The card's ``loss`` and ``training``.
+
+    Args:
+        config: what was trained.
+        state: the checkpoint; ``step``, and if they are there ``hardware``, ``precision`` and ``notes``.
+        run: folder with the run's tables.
+    """
+    losses = [describe_losses(phase.losses, config.channels) for phase in config.phases]
+    phases = [_phase(phase, text) for phase, (text, _) in zip(config.phases, losses)]
+    files = {entry["file"]: entry for _, used in losses for entry in used}
+    hours = training_hours(run)
+    training = {
+        "data": config.card["data"],
+        "steps": int(state["step"]),
+        "batch": config.data.batch,
+        "patch": config.data.patch,
+        "hardware": state.get("hardware") or config.card.get("hardware") or describe_hardware(),
+        "effort": config.effort,
+        "phases": phases,
+        "degradation": _degradation(config.data.degradation),
+        "features": list(files.values()),
+        "start": config.start,
+    }
+    training |= {"notes": list(state["notes"])} if state.get("notes") else {}
+    training |= {"hours": round(hours, 2)} if hours is not None else {}
+    return {"loss": "; then ".join(dict.fromkeys(text for text, _ in losses)), "training": training}
+
+
+def _phase(phase, losses: str) -> dict:
+    entry = {"name": phase.name, "steps": phase.steps, "losses": losses, "learning_rate": phase.learning_rate}
+    entry |= {"schedule": phase.schedule, "optimizer": phase.optimizer}
+    if phase.discriminator:
+        options = ", ".join(f"{key} {value}" for key, value in phase.discriminator.items() if key != "name")
+        entry["discriminator"] = phase.discriminator["name"] + (f" ({options})" if options else "")
+    return entry
+
+
+def describe_losses(spec: dict, channels: int) -> tuple[str, list[dict]]:
+    """Losses in words, and the files of weights that gave features: ``file``, ``sha256``, ``backbone``, ``layers``.
+
+    Where those files are not at hand the words are the configuration's own.
+    """
+    from .losses import GeneratorLosses
+
+    try:
+        losses = GeneratorLosses(spec, channels)
+    except SuperResolutionError:
+        return " + ".join(f"{name} {value}" for name, value in spec.items()), []
+    keys = ("file", "sha256", "backbone", "layers")
+    return losses.describe(), [{key: about[key] for key in keys} for about in losses.used_features]
+
+
+def _degradation(spec: dict) -> str:
+    if not spec:
+        return "antialiased bicubic"
+    return "antialiased bicubic, " + ", ".join(f"{name} {value}" for name, value in spec.items())
+
+
+def training_hours(run: Path) -> float | None:
+    """Hours of computing, from the run's table of steps; None where there is none."""
+    try:
+        with (run / STEPS).open(newline="", encoding="utf-8") as file:
+            return sum(float(row[SECONDS]) for row in csv.DictReader(file)) / 3600
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+def describe_hardware() -> str:
+    """This machine in a few words."""
+    if torch.cuda.is_available():
+        count = torch.cuda.device_count()
+        return f"{count} x {torch.cuda.get_device_name()}" if count > 1 else torch.cuda.get_device_name()
+    return f"{os.cpu_count()} CPU cores ({platform.machine()})"

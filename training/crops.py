@@ -1,0 +1,85 @@
+"""Packed sets made small: as many lossless crops as fit into so many bytes, compressed, and unpacked again."""
+
+from __future__ import annotations
+
+import io
+import json
+import lzma
+import struct
+from pathlib import Path
+
+import numpy as np
+
+from .packed import TYPES, PackedSet, PackWriter
+
+#: Side of a crop in pixels where a whole set does not fit; a multiple of every scale.
+SIDE = 256
+
+#: Crops whose stored values span less than this share of their slice's are left out, except if all fit.
+FLAT = 0.02
+
+
+def compress_set(packed: PackedSet, room: int, seed: int = 0) -> bytes:
+    """The whole set if it fits into ``room`` bytes, else crops drawn evenly over it until the room is full."""
+    whole = _fill(packed, [(index, None) for index in range(len(packed))], room)
+    if whole is not None:
+        return whole
+    places = [(index, corner) for index in range(len(packed)) for corner in _corners(packed.shape(index))]
+    order = np.random.default_rng(seed).permutation(len(places))
+    return _fill(packed, [places[number] for number in order], room, stop_when_full=True)
+
+
+def expand_set(data: bytes, folder: Path, name: str) -> None:
+    """Write what ``compress_set`` made as a packed set."""
+    stream = io.BytesIO(data)
+    channels = json.loads(_read(stream))["channels"]
+    with PackWriter(folder, name, channels) as writer:
+        while stream.tell() < len(data):
+            row, pixels = json.loads(_read(stream)), lzma.decompress(_read(stream))
+            plane = np.frombuffer(pixels, _counterpart(row["type"])).reshape(*row["shape"], channels)
+            plane = np.cumsum(plane, axis=1, dtype=plane.dtype).view(TYPES[row["type"]])
+            writer.add(plane, row["gain"], row["offset"], row["source"])
+
+
+def _fill(packed: PackedSet, places: list, room: int, stop_when_full: bool = False) -> bytes | None:
+    """The places that fit, in their order; None if they do not all fit and it should not stop."""
+    parts, size = [_block(json.dumps({"channels": packed.channels}).encode())], 0
+    for index, corner in places:
+        stored, row = packed.stored(index), packed.rows[index]
+        if corner is not None:
+            crop = stored[corner[0] : corner[0] + SIDE, corner[1] : corner[1] + SIDE]
+            if float(np.ptp(crop)) <= FLAT * float(np.ptp(stored)):
+                continue
+            stored = crop
+        about = {key: row[key] for key in ("type", "gain", "offset", "source")} | {"shape": list(stored.shape[:2])}
+        part = _block(json.dumps(about).encode()) + _block(_squeeze(stored))
+        size += len(part)
+        if size + len(parts[0]) > room:
+            return b"".join(parts) if stop_when_full else None
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _squeeze(stored: np.ndarray) -> bytes:
+    """Differences along the rows, wrapping around, which compress better than the values."""
+    whole = np.ascontiguousarray(stored).view(_counterpart(stored.dtype.name))
+    return lzma.compress(np.diff(whole, axis=1, prepend=whole[:, :1] * 0).tobytes(), preset=1)
+
+
+def _counterpart(name: str) -> type:
+    """The unsigned integers of a storage type's size."""
+    return np.uint8 if name == "uint8" else np.uint16
+
+
+def _corners(shape: tuple[int, int]) -> list[tuple[int, int]]:
+    """Upper left corners that cover a slice; the last row and column of crops are moved inwards."""
+    starts = [sorted({min(at, max(0, length - SIDE)) for at in range(0, length, SIDE)}) for length in shape]
+    return [(row - row % 16, column - column % 16) for row in starts[0] for column in starts[1]]
+
+
+def _block(data: bytes) -> bytes:
+    return struct.pack("<I", len(data)) + data
+
+
+def _read(stream: io.BytesIO) -> bytes:
+    return stream.read(struct.unpack("<I", stream.read(4))[0])

@@ -1,0 +1,84 @@
+"""A model between two of one family: weights in between a PSNR-oriented and an adversarial generator's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from SuperResolutionLib.catalog import WEIGHTS, ModelCard, file_sha256, split_id, user_folder
+from SuperResolutionLib.errors import ModelError, UsageError
+
+from .export import replace_file, write_card
+
+
+def interpolate(psnr: ModelCard, gan: ModelCard, factor: float, folder: Path | None = None) -> Path:
+    """Write the model whose weights are (1 - factor) of the one's and factor of the other's.
+
+    Both have to come from one network, the adversarial one trained on from the other: elsewhere the weights in between
+    mean nothing.
+
+    Args:
+        psnr, gan: cards of models with the same architecture, configuration and intensity mapping.
+        factor: 0 is the first model, 1 the second.
+        folder: where models are kept; the user's own folder if None.
+
+    Returns:
+        The new model's folder, ``<id of gan>`` with ``mix<percent>`` before the scale.
+
+    Raises:
+        UsageError: for a factor outside 0 to 1. ModelError: for models that do not fit together or are damaged.
+    """
+    if not 0 <= factor <= 1:
+        raise UsageError(f"The factor lies between 0 and 1, not at {factor:g}.")
+    for what in ("architecture", "config", "intensity"):
+        one, other = getattr(psnr, what), getattr(gan, what)
+        if one != other:
+            raise ModelError(f"{psnr.id} and {gan.id} differ in {what}; only models of one network can be mixed.")
+    psnr.verify()
+    gan.verify()
+    first, second = load_file(psnr.weights), load_file(gan.weights)
+    if set(first) != set(second):
+        raise ModelError(f"{psnr.id} and {gan.id} do not hold the same layers; export both again.")
+    half = all(tensor.dtype == torch.float16 for tensor in (*first.values(), *second.values()))
+    kind = torch.float16 if half else torch.float32
+    mixed = {name: torch.lerp(first[name].float(), second[name].float(), factor).to(kind) for name in first}
+    target = (folder or user_folder()) / mixed_id(gan.id, factor)
+    target.mkdir(parents=True, exist_ok=True)
+    replace_file(target / WEIGHTS, lambda path: save_file(mixed, path))
+    words = f"{factor:.0%} of the way from {psnr.id} to {gan.id}"
+    changes = {
+        "id": target.name,
+        "title": f"{gan.title}, {factor:.0%} adversarial",
+        "description": f"Weights {words}. {gan.description}",
+        "measured": [],
+        "mixed": {"models": [psnr.id, gan.id], "sha256": [psnr.sha256, gan.sha256], "factor": factor},
+        "precision": str(kind).removeprefix("torch."),
+        "sha256": file_sha256(target / WEIGHTS),
+    }
+    write_card(target, {key: value for key, value in gan.card.items() if key != "parity"} | changes)
+    return target
+
+
+def mixed_id(model_id: str, factor: float) -> str:
+    """``edsr-ise-fundus-x4-gan`` at 0.25 is ``edsr-ise-fundus-mix25-x4-gan``."""
+    scale = split_id(model_id)[1]
+    stem, _, kind = model_id.rpartition(f"-x{scale}-")
+    return f"{stem}-mix{round(100 * factor)}-x{scale}-{kind}"
+
+
+def add_parser(commands) -> None:
+    """The sub-command ``interpolate``."""
+    parser = commands.add_parser("interpolate", help="write a model between a PSNR and a GAN generator of one family")
+    parser.add_argument("psnr", help="id, or path of a model folder")
+    parser.add_argument("gan", help="id, or path of a model folder, trained on from the first")
+    parser.add_argument("factor", type=float, help="0 is the first, 1 the second")
+    parser.add_argument("--to", type=Path, metavar="FOLDER", help="into this folder of models")
+    parser.set_defaults(run=_run)
+
+
+def _run(options) -> None:
+    from .candidates import find_card
+
+    print(interpolate(find_card(options.psnr), find_card(options.gan), options.factor, options.to))

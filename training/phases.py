@@ -1,0 +1,187 @@
+"""One phase of training at work: its networks, losses and optimisers, and what a step does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from SuperResolutionLib.errors import UsageError
+from SuperResolutionLib.networks.blocks import Generator
+from SuperResolutionLib.resampling import bicubic_downsample
+
+from .config import Config, Phase
+from .discriminators import create_discriminator
+from .distributed import Group
+from .guard import CollapseWatch, NanGuard
+from .losses import GeneratorLosses, discriminator_loss, judged_pair
+from .precision import autocast, grad_scaler
+from .schedule import factor
+
+#: Added to a run's seed for the discriminator of phase 1, 2, ...
+SEED_STEP = 7919
+
+
+class ActivePhase:
+    """A phase with all that it needs; ``step`` trains the generator and, in a GAN phase, its discriminator.
+
+    Args:
+        net: the generator. precision: see ``precision``.
+        features: folder of the feature networks' weights, see ``features.load_features``.
+        before: the phase before, whose discriminator is kept if this one has an equal one.
+
+    Attributes:
+        columns: names of the numbers that a step returns.
+        discriminator: None in a PSNR phase.
+        rate: the generator's learning rate in the last step.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        index: int,
+        net: Generator,
+        group: Group,
+        precision: str,
+        features: Path | None = None,
+        before: ActivePhase | None = None,
+    ):
+        plan = config.phases[index]
+        self.config, self.plan, self.index, self.group, self.precision = config, plan, index, group, precision
+        self.net = net
+        self.stages = net.stages[: plan.stage]
+        self.losses = GeneratorLosses(plan.losses, config.channels, group.device, features)
+        self.discriminator = self._discriminator(before)
+        self.generator_optimizer = _optimizer(plan, self._trained_parameters())
+        self.discriminator_optimizer = None
+        self.scaler = grad_scaler(precision, group.device)
+        self.guard, self.watch, self.rate = NanGuard(), None, 0.0
+        self.columns = ["loss", *plan.losses, "g_norm"]
+        if self.discriminator is not None:
+            self.kind = self.losses.adversarial_kind
+            self.discriminator_optimizer = _optimizer(plan, list(self.discriminator.parameters()))
+            self.watch = CollapseWatch(self.kind, plan.on_collapse == "pause")
+            self.columns += ["d_loss", "d_real", "d_fake", "d_norm"]
+
+    def step(self, number: int, batch) -> Tensor:
+        """Step ``number`` of the phase, from 0.
+
+        Args:
+            batch: called for every pair of low- and high-resolution patches that the step needs.
+
+        Returns:
+            (len(columns),) float32: losses before the step, norms of the gradients before clipping, and the mean raw
+            scores of real and generated images.
+        """
+        self._set_rates(number)
+        low, high = self._targets(*batch())
+        images = self._generate(low)
+        values = self._generator_step(images, high, low)
+        if self.discriminator is not None:
+            for repeat in range(self.plan.d_steps):
+                if repeat:
+                    low, high = self._targets(*batch())
+                    with torch.no_grad():
+                        images = self._generate(low)
+                scores = self._discriminator_step(images, high)
+            values += scores
+        self.scaler.update() if self.scaler.is_enabled() else None
+        return torch.stack([torch.as_tensor(v, dtype=torch.float32, device=self.group.device) for v in values])
+
+    def modules(self) -> dict:
+        """What a checkpoint holds beside the generator, by name; each has ``state_dict``."""
+        entries = {"generator_optimizer": self.generator_optimizer, "scaler": self.scaler}
+        if self.discriminator is not None:
+            entries["discriminator"] = self.discriminator
+            entries["discriminator_optimizer"] = self.discriminator_optimizer
+        return entries
+
+    def _generate(self, low: Tensor) -> list[Tensor]:
+        """The output of every stage, float32."""
+        outputs = []
+        with autocast(self.precision, self.group.device):
+            for stage in self.stages:
+                outputs.append(stage(outputs[-1] if outputs else low))
+        return [output.float() for output in outputs]
+
+    def _generator_step(self, images: list[Tensor], high: Tensor, low: Tensor) -> list[Tensor]:
+        stages = images if len(images) > 1 else None
+        with autocast(self.precision, self.group.device):
+            total, parts = self.losses(images[-1], high, low, self.discriminator, stages)
+        norm = self._update(self.generator_optimizer, total, self.watch is None or self.watch.paused != "generator")
+        return [total.detach(), *(parts[name].detach() for name in self.plan.losses), norm]
+
+    def _discriminator_step(self, images: list[Tensor], high: Tensor) -> list[Tensor]:
+        images = [image.detach() for image in images]
+        real, fake = judged_pair(self.discriminator, images[-1], high, images if len(images) > 1 else None)
+        with autocast(self.precision, self.group.device):
+            real, fake = self.discriminator(real), self.discriminator(fake)
+        loss = discriminator_loss(self.kind, real, fake)
+        norm = self._update(self.discriminator_optimizer, loss, self.watch.paused != "discriminator")
+        return [loss.detach(), _mean(real), _mean(fake), norm]
+
+    def _update(self, optimizer: torch.optim.Optimizer, loss: Tensor, move: bool) -> Tensor:
+        """Backwards, average over the processes, clip, step. Returns the norm before clipping."""
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        self.group.average_gradients(parameters)
+        self.scaler.unscale_(optimizer)
+        norm = nn.utils.clip_grad_norm_(parameters, self.config.clip)
+        if move:
+            self.scaler.step(optimizer)
+        return norm
+
+    def _targets(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        """The batch on the device, in the layout of the feature maps; a phase of an early stage aims lower."""
+        layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
+        low, high = (x.to(self.group.device, non_blocking=True, memory_format=layout) for x in (low, high))
+        left = self.config.scale
+        for stage in self.stages:
+            left //= stage.scale
+        return low, bicubic_downsample(high, left) if left > 1 else high
+
+    def _set_rates(self, number: int) -> None:
+        share = factor(self.plan, number) * self.guard.rate
+        self.rate = self.plan.learning_rate * share
+        self.generator_optimizer.param_groups[0]["lr"] = self.rate
+        if self.discriminator_optimizer:
+            rate = self.plan.discriminator_learning_rate or self.plan.learning_rate
+            self.discriminator_optimizer.param_groups[0]["lr"] = rate * share
+
+    def _discriminator(self, before) -> nn.Module | None:
+        if self.plan.discriminator is None:
+            return None
+        if before is not None and before.plan.discriminator == self.plan.discriminator:
+            return before.discriminator
+        torch.manual_seed(self.config.seed + SEED_STEP * (self.index + 1))
+        settings = {name: value for name, value in self.plan.discriminator.items() if name != "name"}
+        made = create_discriminator(self.plan.discriminator["name"], self.config.channels, **settings)
+        layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
+        return made.to(self.group.device, memory_format=layout).train()
+
+    def _trained_parameters(self) -> list[nn.Parameter]:
+        """Of a generator of several stages perhaps one; those before it are frozen, their statistics too."""
+        self.net.train().requires_grad_(True)
+        if self.plan.stage is None:
+            return list(self.net.parameters())
+        if self.plan.stage > len(self.net.stages):
+            raise UsageError(
+                f"phases.{self.index}.stage is {self.plan.stage}, but the generator has {len(self.net.stages)} stages."
+            )
+        self.net.requires_grad_(False)
+        for stage in self.stages[:-1]:
+            stage.eval()
+        return list(self.stages[-1].requires_grad_(True).parameters())
+
+
+def _optimizer(plan: Phase, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    kind = torch.optim.AdamW if plan.optimizer == "adamw" else torch.optim.Adam
+    return kind(parameters, lr=plan.learning_rate, betas=plan.betas, weight_decay=plan.weight_decay, fused=True)
+
+
+def _mean(logits: Tensor | list[Tensor]) -> Tensor:
+    """The mean raw score; a list holds one tensor a stage."""
+    entries = logits if isinstance(logits, list) else [logits]
+    return torch.stack([entry.detach().float().mean() for entry in entries]).mean()

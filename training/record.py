@@ -1,0 +1,149 @@
+"""What a run writes while it trains: a row a step, a row an epoch, and TensorBoard's events where that is installed.
+
+An epoch is as many steps as it takes to draw once as many pixels as the sets hold.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .config import Config
+from .distributed import Group
+from .optional import installed
+
+STEPS, EPOCHS = "steps.csv", "epochs.csv"
+
+_BEFORE = ("step", "epoch", "phase", "learning_rate")
+_AFTER = ("waiting", "seconds")
+
+
+class Recorder:
+    """Collects the numbers of steps, and writes them when they have been found good.
+
+    Numbers stay where they were computed until ``collect``, so that a GPU is not stopped at every step.
+    """
+
+    def __init__(self, folder: Path, config: Config, epoch_steps: int, group: Group):
+        self.folder, self.group, self.epoch_steps = folder, group, epoch_steps
+        losses = dict.fromkeys(name for phase in config.phases for name in phase.losses)
+        adversarial = any(phase.discriminator for phase in config.phases)
+        self.columns = ["loss", *losses, "g_norm"]
+        self.columns += ["d_loss", "d_real", "d_fake", "d_norm"] if adversarial else []
+        self.pending: list[tuple[dict, list[str], Tensor]] = []
+        self.sums: dict[str, float] = {}
+        self.seconds = 0.0
+        self._board = None
+        if group.leads and installed("tensorboard"):
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(folder / "tensorboard"))
+
+    def add(self, about: dict, names: list[str], values: Tensor) -> None:
+        """One step: ``about`` has step, phase, learning_rate, waiting and seconds; ``values`` belong to ``names``."""
+        self.pending.append((about, names, values))
+
+    def collect(self) -> list[dict]:
+        """The rows of the steps since the last time, averaged over the processes; they are no longer pending."""
+        if not self.pending:
+            return []
+        values = self.group.mean(torch.stack([entry[2] for entry in self.pending])).tolist()
+        rows = [{**about, **dict(zip(names, row))} for (about, names, _), row in zip(self.pending, values)]
+        self.pending = []
+        return rows
+
+    def write(self, rows: list[dict]) -> None:
+        """Append good rows to the tables."""
+        for row in rows:
+            row["epoch"] = (row["step"] - 1) // self.epoch_steps
+            self.seconds += row["seconds"]
+            self._count(row)
+        if self.group.leads:
+            self._append(STEPS, [*_BEFORE, *self.columns, *_AFTER], rows)
+            self._show(rows)
+
+    def state(self) -> dict:
+        """For a checkpoint, with what is pending."""
+        pending = [(about, names, values.tolist()) for about, names, values in self.pending]
+        return {"pending": pending, "sums": dict(self.sums), "seconds": self.seconds}
+
+    def load(self, state: dict, step: int) -> None:
+        """From a checkpoint at ``step``; rows that a lost stretch left behind it are removed."""
+        device = self.group.device
+        self.pending = [
+            (about, list(names), torch.tensor(values, device=device)) for about, names, values in state["pending"]
+        ]
+        self.sums, self.seconds = dict(state["sums"]), state["seconds"]
+        if self.group.leads:
+            written = step - len(self.pending)
+            _keep_rows(self.folder / STEPS, lambda row: int(row["step"]) <= written)
+            _keep_rows(self.folder / EPOCHS, lambda row: (int(row["epoch"]) + 1) * self.epoch_steps <= written)
+
+    def close(self) -> None:
+        """Write out what TensorBoard holds."""
+        if self._board:
+            self._board.close()
+
+    def _count(self, row: dict) -> None:
+        """Add a row to its epoch, and write the epoch when it is full: means, but the sum of the seconds."""
+        for name in (*self.columns, "seconds", "learning_rate", "waiting"):
+            if name in row:
+                self.sums[name] = self.sums.get(name, 0.0) + row[name]
+                self.sums[f"{name} steps"] = self.sums.get(f"{name} steps", 0) + 1
+        if row["step"] % self.epoch_steps:
+            return
+        means = {name: self.sums[name] / self.sums[f"{name} steps"] for name in self.sums if "steps" not in name}
+        means |= {"seconds": self.sums["seconds"], "waiting": self.sums["waiting"]}
+        about = {"epoch": row["epoch"], "step": row["step"], "phase": row["phase"]}
+        if self.group.leads:
+            names = ["epoch", "step", "phase", "learning_rate", *self.columns, *_AFTER]
+            self._append(EPOCHS, names, [about | means])
+        self.sums = {}
+
+    def _append(self, name: str, columns: list[str], rows: list[dict]) -> None:
+        path = self.folder / name
+        new = not path.exists()
+        with path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns, restval="")
+            if new:
+                writer.writeheader()
+            writer.writerows({key: _text(key, value) for key, value in row.items()} for row in rows)
+
+    def _show(self, rows: list[dict]) -> None:
+        if not self._board or not rows:
+            return
+        for name in [name for name in (*self.columns, "learning_rate") if name in rows[-1]]:
+            values = [row[name] for row in rows if name in row]
+            self._board.add_scalar(f"{rows[-1]['phase']}/{name}", math.fsum(values) / len(values), rows[-1]["step"])
+
+
+def not_finite(rows: list[dict], columns: list[str]) -> list[str]:
+    """Which of the columns hold a number that is not finite."""
+    return [name for name in columns if any(not math.isfinite(row.get(name, 0.0)) for row in rows)]
+
+
+def _text(name: str, value) -> str:
+    """Losses with all the digits of float32, times without."""
+    if isinstance(value, float):
+        return f"{value:.4f}" if name in _AFTER else f"{value:.9g}"
+    return str(value)
+
+
+def _keep_rows(path: Path, keep) -> None:
+    if not path.exists():
+        return
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        # A row cut short by a crash lacks columns.
+        rows, names = [row for row in reader if None not in row.values() and keep(row)], reader.fieldnames
+    temporary = path.with_suffix(".part")
+    with temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(temporary, path)

@@ -1,0 +1,170 @@
+"""Which images a folder holds, and whose they are: the patient behind a file, by its name, its folder or its header."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from SuperResolutionLib.errors import DataError, UsageError
+
+#: Names that end so are images; DICOM files are found by their content, whatever their name.
+SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".png", ".tif", ".tiff", ".jpg", ".jpeg")
+
+#: Usual file layouts: what the patient's part of a file name is. OCT2017 numbers its patients over all classes.
+LAYOUTS = {
+    "nih": r"^(\d{8})_\d{3}\.png$",
+    "ixi": r"^(IXI\d+)-",
+    "oct2017": r"^(?:CNV|DME|DRUSEN|NORMAL)-(\d+)-\d+\.",
+    "bids": r"^(sub-[A-Za-z0-9]+)[_.]",
+    "chase": r"^Image_(\d+)[LR]\.",
+    "stare": r"^(im\d{4})\.",
+}
+
+_TAGS = ["PatientID", "SeriesInstanceUID", "ImagePositionPatient", "Rows"]
+
+RULES = ("auto", "dicom", "folder", "file", *LAYOUTS)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One image or volume: ``name`` as lists name it, where it is, its DICOM series if any, and whose it is."""
+
+    name: str
+    path: Path
+    series: str | None = None
+    patient: str = ""
+
+    @classmethod
+    def listed(cls, folder: Path, name: str, patient: str = "") -> Source:
+        """The source that a list of splits names: a file, a folder, or a DICOM series as ``<folder>/<its UID>``."""
+        path = folder / name
+        series = path.name if not path.exists() and path.parent.is_dir() and path.parent != folder else None
+        return cls(name, path.parent if series else path, series, patient)
+
+    def read(self):
+        """The volume. Raises SuperResolutionError where it cannot be read."""
+        from SuperResolutionLib.files import read_volume
+
+        return read_volume(self.path, self.series)
+
+
+def find_sources(folder: Path, rule: str = "auto") -> list[Source]:
+    """The images of a folder and its subfolders, sorted by name, each with its patient.
+
+    Args:
+        folder: where they are.
+        rule: one of ``RULES``, or a regular expression searched in the path below the folder; its first group, or all
+            that it matches, is the patient. ``auto`` takes DICOM's PatientID, else the first of ``LAYOUTS`` that fits
+            every name, and never guesses: other images need a rule.
+
+    Raises:
+        DataError: if the folder is missing, is empty, or holds no image.
+        UsageError: if the rule is no expression, does not fit a file, or has to be stated.
+    """
+    if not folder.is_dir():
+        raise DataError(f"There is no folder {folder}; check the name.")
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    if not files:
+        raise DataError(f"The folder {folder} is empty; put the images there, or name another folder.")
+    found = [Source(path.relative_to(folder).as_posix(), path) for path in files if _is_named_image(path)]
+    dicom = list(_dicom_series(folder, [path for path in files if not _is_named_image(path)]))
+    if not found and not dicom:
+        raise DataError(
+            f"None of the {len(files)} files in {folder} is an image that can be read; training takes PNG, TIFF, JPEG, "
+            "DICOM, NIfTI, NRRD and MetaImage files."
+        )
+    whose = _patient_rule([source.name for source in found], rule, folder)
+    by_header = rule in ("auto", "dicom")
+    found = [Source(source.name, source.path, None, whose(source.name)) for source in found]
+    if not by_header:
+        dicom = [Source(source.name, source.path, source.series, whose(source.name)) for source in dicom]
+    return sorted(found + dicom, key=lambda source: source.name)
+
+
+def _is_named_image(path: Path) -> bool:
+    return path.name.lower().endswith(SUFFIXES)
+
+
+def patients_of(names: list[str], rule: str) -> dict[str, str]:
+    """File -> patient for a list whose splits are fixed; empty where ``auto`` does not know.
+
+    Raises:
+        UsageError: as ``find_sources``, for a rule that was stated.
+    """
+    if rule == "auto":
+        form = _layout(names)
+        return {name: _matched(LAYOUTS[form], Path(name).name, form) for name in names} if form else {}
+    whose = _patient_rule(names, rule, Path())
+    return {name: whose(name) for name in names}
+
+
+def _layout(names: list[str]) -> str | None:
+    """The first usual layout that fits every name."""
+    fits = (form for form in LAYOUTS if all(re.search(LAYOUTS[form], Path(name).name) for name in names))
+    return next(fits, None)
+
+
+def _patient_rule(names: list[str], rule: str, folder: Path):
+    """A function from a file's name to its patient."""
+    if rule == "auto" and names:
+        rule = _layout(names)
+        if rule is None:
+            raise UsageError(
+                f"The file names in {folder} do not say which images are of one patient, for example {names[0]}. State "
+                "it with --patient: folder (one folder a patient), file (every file is another patient), "
+                f"{', '.join(LAYOUTS)}, or a regular expression whose first group is the patient."
+            )
+    if rule == "dicom" and names:
+        raise UsageError(f"{names[0]} is not DICOM, so it names no patient; choose another rule for --patient.")
+    if rule == "file":
+        return lambda name: name
+    if rule == "folder":
+        return lambda name: _matched(r"^([^/]+)/", name, "one folder a patient")
+    form = LAYOUTS.get(rule, rule)
+    try:
+        re.compile(form)
+    except re.error as error:
+        raise UsageError(f"'{rule}' is neither a rule for patients nor a regular expression: {error}.") from error
+    return lambda name: _matched(form, Path(name).name if rule in LAYOUTS else name, rule)
+
+
+def _matched(form: str, name: str, rule: str) -> str:
+    match = re.search(form, name)
+    if not match:
+        raise UsageError(f"The rule '{rule}' for patients does not fit the file {name}; choose another --patient.")
+    return match[1] if match.groups() else match[0]
+
+
+def _dicom_series(folder: Path, files: Iterable[Path]) -> Iterable[Source]:
+    """One source a series, where its files have places in space and share a folder; other files by themselves."""
+    series: dict[tuple[Path, str], list[tuple[Path, str]]] = {}
+    for path in files:
+        header = _dicom_header(path)
+        if header is not None:
+            stacked = "ImagePositionPatient" in header and "SeriesInstanceUID" in header
+            key = str(header["SeriesInstanceUID"].value) if stacked else path.name
+            series.setdefault((path.parent, key), []).append((path, str(header.get("PatientID", ""))))
+    for (parent, uid), members in series.items():
+        first, patient = members[0]
+        name = first if len(members) == 1 else parent / uid
+        name = name.relative_to(folder).as_posix()
+        yield Source(name, *((first, None) if len(members) == 1 else (parent, uid)), patient or f"no PatientID, {name}")
+
+
+def _dicom_header(path: Path):
+    """The few fields of a DICOM file with pixels that are needed here; None for any other file."""
+    from SuperResolutionLib.dicom import looks_like_dicom
+
+    with path.open("rb") as file:
+        head = file.read(256)
+    if not looks_like_dicom(head):
+        return None
+    import pydicom
+
+    try:
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
+    except (pydicom.errors.InvalidDicomError, OSError, ValueError, AttributeError):
+        return None
+    return header if "Rows" in header else None

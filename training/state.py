@@ -1,0 +1,184 @@
+"""All that a step changes, in one place: saving and loading it resumes exactly, and a copy in memory rolls back."""
+
+from __future__ import annotations
+
+import os
+from copy import deepcopy
+from itertools import accumulate
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+
+from SuperResolutionLib.errors import DataError
+from SuperResolutionLib.networks import create
+
+from .about import describe_hardware
+from .config import Config
+from .distributed import Group
+from .ema import blend
+from .linear_tail import shorten_tails
+from .phases import ActivePhase
+from .precision import choose_precision
+from .start import load_start, start_as_bicubic
+
+#: Of the checkpoint files; what is written by another version is refused.
+FORMAT = 2
+
+
+class State:
+    """A run between two steps.
+
+    Attributes:
+        step: steps of the generator done, over all phases.
+        net, average: the generator that is trained, and its averaged weights.
+        phase: the phase that is or was last at work.
+        sampler: gives ``batch(n)``, ``state()`` and ``load(state)``.
+        notes: what happened on the way, sentences.
+
+    Args:
+        runs: folder of the runs, where ``start`` may name one.
+        saved: what ``read_checkpoint`` returned, to go on from; None to begin.
+        features: folder of the feature networks' weights, or None.
+    """
+
+    def __init__(self, config: Config, sampler, group: Group, runs: Path, saved: dict | None = None, features=None):
+        self.config, self.sampler, self.group, self.features = config, sampler, group, features
+        self.precision = saved["precision"] if saved else choose_precision(config.precision, group.device)
+        self.step, self.notes = 0, []
+        self.hardware = _also(saved.get("hardware", "") if saved else "", describe_hardware())
+        self.ends = list(accumulate(phase.steps for phase in config.phases))
+        torch.manual_seed(config.seed)
+        net = start_as_bicubic(create(config.architecture, **config.arguments))
+        if config.start and not saved:
+            self.notes.append(load_start(net, config.start, runs))
+        layout = torch.channels_last if config.channels_last else torch.contiguous_format
+        self.net = net.to(group.device, memory_format=layout).train()
+        self.average = deepcopy(self.net).requires_grad_(False).eval()
+        if group.device.type == "cpu":  # a GPU has arithmetic to spare, and would wait for the small kernels
+            shorten_tails(self.net)
+        self.phase = ActivePhase(config, 0, self.net, group, self.precision, features)
+        if saved:
+            self.restore(saved)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all phases are done."""
+        return self.step >= self.ends[-1]
+
+    @property
+    def phase_step(self) -> int:
+        """Steps done of the phase at work."""
+        return self.step - self.ends[self.phase.index] + self.phase.plan.steps
+
+    @property
+    def phase_done(self) -> bool:
+        """Whether the phase at work has no steps left."""
+        return self.step >= self.ends[self.phase.index]
+
+    def next_phase(self) -> None:
+        """Go on to the next phase, from the averaged weights."""
+        self.net.load_state_dict(self.average.state_dict())
+        self._enter(self.phase.index + 1)
+
+    def advance(self, batch) -> torch.Tensor:
+        """One step; see ``ActivePhase.step``."""
+        values = self.phase.step(self.phase_step, batch)
+        self.step += 1
+        blend(self.average, self.net, self.config.ema, self.step)
+        return values
+
+    def capture(self) -> dict:
+        """Everything, as plain data and tensors that later steps leave alone."""
+        modules = {name: module.state_dict() for name, module in self.phase.modules().items()}
+        watch = self.phase.watch
+        return deepcopy(
+            {
+                "format": FORMAT,
+                "step": self.step,
+                "phase": self.phase.index,
+                "precision": self.precision,
+                "net": self.net.state_dict(),
+                "average": self.average.state_dict(),
+                "modules": modules,
+                "guard": self.phase.guard.state(),
+                "watch": watch.state() if watch else None,
+                "sampler": self.sampler.state(),
+                "random": torch.get_rng_state(),
+                "notes": self.notes,
+                "hardware": self.hardware,
+                "config": self.config.plain(),
+            }
+        )
+
+    def restore(self, state: dict, with_sampler: bool = True) -> None:
+        """Go to where ``capture`` was called. Without the sampler the patches to come are others."""
+        if state["phase"] != self.phase.index:
+            self._enter(state["phase"])
+        self.step, self.notes = state["step"], list(state["notes"])
+        self.net.load_state_dict(state["net"])
+        self.average.load_state_dict(state["average"])
+        for name, module in self.phase.modules().items():
+            if name in state["modules"]:  # a bundle leaves some out, which then begin anew
+                module.load_state_dict(state["modules"][name])
+        self.phase.guard.load(state["guard"])
+        if self.phase.watch:
+            self.phase.watch.load(state["watch"])
+        if with_sampler:
+            self.sampler.load(state["sampler"])
+        torch.set_rng_state(state["random"])
+
+    def roll_back(self, state: dict, names: list[str]) -> str:
+        """Return to a good state with other patches and lower rates; see ``NanGuard.trip``."""
+        guard = deepcopy(self.phase.guard)
+        note = f"step {self.step}: {guard.trip(state['step'], names)}"
+        self.restore(state, with_sampler=False)
+        self.phase.guard = guard
+        self.notes.append(note)
+        return note
+
+    def _enter(self, index: int) -> None:
+        self.phase = ActivePhase(
+            self.config, index, self.net, self.group, self.precision, self.features, before=self.phase
+        )
+
+
+def write_checkpoint(path: Path, state: dict) -> None:
+    """Replace a checkpoint at once."""
+    temporary = path.with_suffix(".part")
+    torch.save(state, temporary)
+    os.replace(temporary, path)
+
+
+def read_checkpoint(path: Path, config: Config) -> dict:
+    """A checkpoint that this configuration can go on from.
+
+    Raises:
+        DataError: if it cannot be read, or belongs to another version, network or order of phases.
+    """
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+    except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
+        raise DataError(f"The checkpoint {path} cannot be read; remove it to begin anew.") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise DataError(
+            f"{path} was written by another version of the training; to go on from its weights, give another run "
+            "folder and name this file as 'start'."
+        )
+    was, now = state["config"], config.plain()
+    for name in ("id", "network"):
+        if was[name] != now[name]:
+            raise DataError(
+                f"{path} belongs to another {name}, {was[name]} instead of {now[name]}; use another folder."
+            )
+    before = [phase["steps"] for phase in was["phases"][: state["phase"]]]
+    if state["phase"] >= len(config.phases) or before != [p.steps for p in config.phases[: state["phase"]]]:
+        raise DataError(
+            f"{path} is in phase {state['phase'] + 1}, and the phases before it differ; use another folder."
+        )
+    return state
+
+
+def _also(before: str, now: str) -> str:
+    """One machine after another, each named once."""
+    return now if not before else before if now in before.split(", then ") else f"{before}, then {now}"

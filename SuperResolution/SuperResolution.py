@@ -30,7 +30,7 @@ from SuperResolutionPanel.firstuse import FirstUse
 from SuperResolutionPanel.form import Form
 from SuperResolutionPanel.modelfolder import chosenFolder
 from SuperResolutionPanel.runcontrol import RunControl
-from SuperResolutionPanel.target import Target
+from SuperResolutionPanel.target import Target, twinOf
 from SuperResolutionPanel.upscaling import Upscaling
 from SuperResolutionPanel.warmup import WarmUp
 
@@ -133,6 +133,8 @@ class SuperResolutionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def cleanup(self) -> None:
         """Called when the application closes and before the module is reloaded."""
+        if self._warmUp is None:  # setup() failed, and a reload is to mend it
+            return
         self._run.cancel()
         self._warmUp.stop()  # after the run, whose end asks for a new child process
         self.setParameterNode(None)
@@ -153,9 +155,6 @@ class SuperResolutionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onReload(self) -> None:
         """Reload the module with the packages beside it."""
-        # Here and not only in cleanup(), because nobody would know the child process any more.
-        self._run.cancel()
-        self.logic.close()
         # Forgetting them all is the one order that is always right: each is read again when it is imported next.
         packages = ("SuperResolutionLib", "SuperResolutionPanel")
         for name in [name for name in sys.modules if name.partition(".")[0] in packages]:
@@ -192,23 +191,23 @@ class SuperResolutionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Connect the form to a parameter node, or to none."""
         if self._parameterNode is not None:
             self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.updateForm)
+            self.removeObserver(self._parameterNode.parameterNode, vtk.vtkCommand.ModifiedEvent, self.updateForm)
             self._form.forget()
         self._parameterNode = parameterNode
         if self._parameterNode is not None:
             self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
-            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.updateForm)
+            # Of the node itself: VTKObservationMixin would keep each wrapper, and with it an observer a parameter.
+            self.addObserver(self._parameterNode.parameterNode, vtk.vtkCommand.ModifiedEvent, self.updateForm)
         self.updateForm()
 
     def updateForm(self, caller=None, event=None) -> None:
         """Bring the lists, the comparison and the button up to date with the parameter node."""
         inputVolume = self._parameterNode.inputVolume if self._parameterNode is not None else None
-        channels = mrml.channelsOf(inputVolume)
-        if self._parameterNode is not None:
-            self._form.update(self._parameterNode, channels, timePointsOf(inputVolume))
         self._compareView.update(self._parameterNode)
+        if self._parameterNode is not None:
+            self._form.update(self._parameterNode, mrml.channelsOf(inputVolume), timePointsOf(inputVolume))
         if not self._run.running:
-            self._form.showReady(self._form.obstacle(channels))
+            self._form.showReady()
 
     def prepare(self) -> None:
         """Before a run: what is missing is installed, with consent."""
@@ -234,7 +233,7 @@ class SuperResolutionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             chosen = self.logic.getParameterNode()
             with slicer.util.NodeModify(chosen):
                 chosen.srVolume = nodes[0]
-                chosen.bicubicVolume = nodes[1] or chosen.bicubicVolume
+                chosen.bicubicVolume = nodes[1] or twinOf(nodes[0], chosen.bicubicVolume)
         self.updateForm()
         if self._parameterNode is not None:
             self._warmUp.start()  # cancelling ended the child process
@@ -332,7 +331,7 @@ class SuperResolutionLogic(ScriptedLoadableModuleLogic):
             region = mrml_region.regionFromROI(inputVolume, roi)
         card = self.catalog.find(model, scale)
         options = Options(keepConsistent, makeBicubic, device, region, precision=precision)
-        target = Target(inputVolume, srVolume, bicubicVolume, allTimePoints)
+        target = Target(inputVolume, card, region, srVolume, bicubicVolume, allTimePoints)
         run = Upscaling(self.worker, card, options, target, progress, cancelled, completed)
         if waitForCompletion:
             return run.wait()

@@ -24,12 +24,14 @@ class Child:
         lines: queue of the lines (bytes) of its stdout, then None once when it has ended or could not start.
         status: exit status once it has ended, negative for a signal; None before, and if it could not start.
         problem: the OSError if it could not start.
+        ready: whether it has ever said that it waits for work; set by who understands its messages.
     """
 
     def __init__(self, command: list[str], environment: dict[str, str] | None):
         self.lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self.status: int | None = None
         self.problem: OSError | None = None
+        self.ready = False
         self.ended = threading.Event()
         self._process: subprocess.Popen | None = None
         self._started = threading.Event()
@@ -151,11 +153,18 @@ def _psutil():
     return psutil
 
 
-def describe_status(status: int | None) -> str:
-    """How a process ended, as the end of a sentence that begins with it ("... was ended from outside")."""
+def describe_status(status: int | None, printed: str = "") -> str:
+    """How a process ended, as the end of a sentence that begins with it ("... was ended from outside").
+
+    Args:
+        printed: the last that it printed. Slicer's launcher hides a signal behind status 1 and says so there.
+    """
     if status is None:
         return "did not answer any more"
-    if status in _OUT_OF_MEMORY:
+    hidden = status == 1 and _LAUNCHER_SAYS in printed
+    if hidden and any(words in printed for words in _FAULTHANDLER_SAYS):
+        return "crashed"
+    if hidden or status in _OUT_OF_MEMORY:
         return "was ended by the system, probably because memory ran out"
     if status in _CRASHES:
         return f"crashed ({_name(status)})"
@@ -173,7 +182,7 @@ def _name(status: int) -> str:
 
 
 def _statuses(*signals: str) -> set[int]:
-    """What a signal looks like: negative here, 128 more where a launcher or a shell stood between."""
+    """What a signal looks like: negative here, 128 more where a shell stood between."""
     numbers = [getattr(signal, name) for name in signals if hasattr(signal, name)]
     return {-number for number in numbers} | {128 + number for number in numbers}
 
@@ -183,3 +192,7 @@ def _statuses(*signals: str) -> set[int]:
 _OUT_OF_MEMORY = _statuses("SIGKILL") | {0xC0000017, 0xC000012D}
 _CRASHES = _statuses("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE")
 _CRASHES |= {0xC0000005, 0xC00000FD, 0xC0000374, 0xC0000409, 0xC000001D}
+
+# What Slicer's launcher says of a program that was killed or crashed, and what Python says before it crashes.
+_LAUNCHER_SAYS = "exit abnormally"
+_FAULTHANDLER_SAYS = ("Fatal Python error", "Windows fatal exception")

@@ -45,7 +45,8 @@ class Worker:
         idle_seconds: after this time without work the child ends; the next run starts another.
 
     Attributes:
-        devices: [("cpu", "CPU"), ("cuda:0", "its name"), ...] once the child has said it, None before.
+        devices: [("cpu", "CPU"), ("cuda:0", "its name"), ...] once the child has said it, None before; [] if
+            torch cannot be imported.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Worker:
     def warm(self) -> None:
         """Start a child if there is none, so that the first run need not wait for the import of torch."""
         if not self.alive:
+            self.devices = self.devices or None  # torch may have been installed since
             self._child = Child(self._command, self._environment)
 
     def poll(self) -> None:
@@ -162,6 +164,7 @@ class Worker:
         try:
             message = json.loads(line)
             if message["event"] == "ready":
+                child.ready = True
                 self.devices = [(str(name), str(title)) for name, title in message["devices"]]
             elif self._job is not None and message["job"] == str(self._job.folder):
                 self._job.on_message(message, child)
@@ -173,8 +176,8 @@ class Worker:
         job = self._job
         if job is None:
             return
-        if child.status == 0 and not job.begun and not job.repeated:
-            # It had been idle too long just when the job was sent.
+        if (child.ready or child.status == 0) and not job.begun and not job.repeated:
+            # It had been idle too long, or was killed, just when the job was sent.
             job.repeated = True
             self.warm()
             job.hand_over(self._child)
@@ -241,8 +244,8 @@ class Job:
     # The rest is for Worker.
 
     def hand_over(self, child: Child) -> None:
-        """Write the input and tell the child, in a thread."""
-        self._sender = threading.Thread(target=self._send, args=(child,))
+        """Write the input and tell the child, in a thread that begins after the one before it."""
+        self._sender = threading.Thread(target=self._send, args=(child, self._sender))
         self._sender.start()
 
     def check(self) -> None:
@@ -284,7 +287,9 @@ class Job:
         if folder is not None:
             self._worker.remove(folder, *([self._sender] if self._sender is not None else []))
 
-    def _send(self, child: Child) -> None:
+    def _send(self, child: Child, previous: threading.Thread | None) -> None:
+        if previous is not None:
+            previous.join()
         request, folder = self._request, self.folder
         if request is None or folder is None:  # cancelled meanwhile
             return
@@ -311,7 +316,7 @@ def _end_of(child: Child) -> WorkerError:
             "keeps it from starting programs.",
             str(child.problem),
         )
-    how = describe_status(child.status)
+    how = describe_status(child.status, child.printed())
     if "memory" in how:
         advice = "upscale a region, or choose a smaller scale"
     else:

@@ -104,11 +104,11 @@ def sourceOf(node) -> dict[str, str]:
     return {key: value for key, value in source.items() if value}
 
 
-def addResult(inputNode, result, srNode=None, bicubicNode=None):
+def addResult(inputNode, result, srNode=None, bicubicNode=None, part: str = ""):
     """Put a result into the scene, beside its input.
 
-    Nodes that are not given are created and named "<input> SR x4" and "<input> bicubic x4"; given ones keep their
-    name and lose their former voxels. Both get the input's window and level, color table, interpolation, parent
+    Nodes that are not given are created and named by ``outputName``; given ones keep their name and lose their former
+    voxels. Both get the input's window and level, color table, interpolation, parent
     transform, units and place in the subject hierarchy, so that they can be compared fairly. A given node that a
     sequence browser plays is played no more.
 
@@ -117,6 +117,7 @@ def addResult(inputNode, result, srNode=None, bicubicNode=None):
         result: UpscaleResult of the engine.
         srNode: volume node to fill, of the input's class, or None.
         bicubicNode: the same for the bicubic volume; left alone if the result has none.
+        part: which part of the input was upscaled, for the name; empty for all of it.
 
     Returns:
         (SR node, bicubic node or None).
@@ -136,7 +137,7 @@ def addResult(inputNode, result, srNode=None, bicubicNode=None):
     try:
         for (label, volume, provenance), node, image in zip(outputs, (srNode, bicubicNode), images):
             if node is None:
-                node = createOutputNode(inputNode, f"{inputNode.GetName()} {label} x{scale}")
+                node = createOutputNode(inputNode, outputName(inputNode, label, scale, part))
                 created.append(node)
             _stopPlaying(node)
             copyPresentation(inputNode, node)
@@ -172,6 +173,11 @@ def checkOutputNodes(inputNode, *outputNodes) -> None:
             raise DataError(f"The output volume '{node.GetName()}' is of another kind; a {kind} volume is needed.")
     if len({node.GetID() for node in given}) < len(given):
         raise DataError("The super-resolved and the bicubic volume must be two different nodes.")
+
+
+def outputName(inputNode, kind: str, scale: int, part: str = "") -> str:
+    """What an output volume is called: "<input> SR x4", and "region" or "slice 7" behind it if it is but a part."""
+    return f"{inputNode.GetName() if inputNode is not None else 'Volume'} {kind} x{scale} {part}".rstrip()
 
 
 def createOutputNode(inputNode, name: str):

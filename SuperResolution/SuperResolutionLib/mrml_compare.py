@@ -32,9 +32,11 @@ class Comparison(VTKObservationMixin):
         ended: called when the comparison ended by itself: a volume vanished, the scene closes, another layout was
             chosen.
         labels: names of the views instead of ``LABELS``.
+        later: called in observers, where a result may be half in the scene, for a ``catchUp`` soon after; None
+            catches up at once.
     """
 
-    def __init__(self, sliceLogicOf, layoutNode=None, settle=lambda: None, ended=lambda: None, labels=None):
+    def __init__(self, sliceLogicOf, layoutNode=None, settle=lambda: None, ended=lambda: None, labels=None, later=None):
         VTKObservationMixin.__init__(self)
         self._sliceLogicOf = sliceLogicOf
         self._settle = settle
@@ -42,7 +44,8 @@ class Comparison(VTKObservationMixin):
         self._labels = {**LABELS, **(labels or {})}
         self._layout = ComparisonLayout(layoutNode, self._onLayoutLeft) if layoutNode is not None else None
         self._display = SharedDisplay()
-        self._difference = Difference()
+        self._later = later or self.catchUp
+        self._difference = Difference(self._later)
         self._volumes = {}  # view name: volume node
         self._shownAs = None  # what the last fit was made for
         self._arguments = None
@@ -104,6 +107,19 @@ class Comparison(VTKObservationMixin):
                 self._display.hold(alike, others, interpolate=not voxels)
         finally:
             self._busy = False
+        self.catchUp()
+
+    def catchUp(self) -> None:
+        """Answer what observers saw: volumes that changed, or that left the scene. While views are built it waits."""
+        if self._busy:
+            return
+        self._difference.catchUp()
+        gone = [node for node in self._volumes.values() if not slicer.mrmlScene.IsNodePresent(node)]
+        if gone:
+            inputNode, srNode, bicubicNode, original, difference, orientation, voxels = self._arguments
+            inputNode = None if inputNode in gone else inputNode
+            difference = difference and self._volumes.get(DIFFERENCE_VIEW) not in gone
+            self.show(inputNode, srNode, bicubicNode, original, difference, orientation, voxels)
 
     def hide(self) -> None:
         """End the comparison and bring the previous layout back; harmless if none is shown."""
@@ -173,6 +189,8 @@ class Comparison(VTKObservationMixin):
             return
         wanted = (srNode.GetID(), planeNode.GetID(), orientation)
         if wanted != self._shownAs:
+            if center is None and self._shownAs is not None and wanted[1:] == self._shownAs[1:]:
+                center = views.centerOf(logics[0])  # another result of the same input, at the same slice
             views.orient(logics[0], planeNode, orientation)
             views.fit(logics[0], center)
             self._shownAs = wanted
@@ -193,13 +211,9 @@ class Comparison(VTKObservationMixin):
             return
         if self.shown and node in (self._volumes[SR_VIEW], self._volumes[PARTNER_VIEW]):
             self._end()
-        elif node in self._volumes.values():
-            inputNode, srNode, bicubicNode, original, difference, orientation, voxels = self._arguments
-            inputNode = None if node is inputNode else inputNode
-            difference = difference and node is not self._volumes.get(DIFFERENCE_VIEW)
-            self._difference.nodeRemoved(node)
-            self.show(inputNode, srNode, bicubicNode, original, difference, orientation, voxels)
         self._difference.nodeRemoved(node)
+        if node in self._volumes.values():
+            self._later()
 
     def _onSceneStartClose(self, _caller, _event) -> None:
         if self.shown:

@@ -30,10 +30,15 @@ QUANTILE = 0.999
 
 
 class Difference(VTKObservationMixin):
-    """Keeps one difference node: computed when first asked for, anew or removed when its volumes change."""
+    """Keeps one difference node: computed when first asked for, anew or removed when its volumes change.
 
-    def __init__(self):
+    Args:
+        changed: called when the volumes changed, for a ``catchUp`` soon after; None catches up at once.
+    """
+
+    def __init__(self, changed=None):
         VTKObservationMixin.__init__(self)
+        self._changed = changed or self.catchUp
         self._nodes = None  # minuend, subtrahend, difference
         self._computedFrom = None
         self.shown = False  # whether a change is answered by computing it anew, or by removing it
@@ -95,9 +100,14 @@ class Difference(VTKObservationMixin):
                 self.addObserver(each, event, self._onInputModified)
 
     def _onInputModified(self, _caller, _event) -> None:
-        minuend, subtrahend, _node = self._nodes
-        if _stamp(minuend, subtrahend) == self._computedFrom:
+        if _stamp(*self._nodes[:2]) != self._computedFrom:
+            self._changed()
+
+    def catchUp(self) -> None:
+        """Compute the difference anew if its volumes changed, or remove it if nobody looks at it."""
+        if self._nodes is None or _stamp(*self._nodes[:2]) == self._computedFrom:
             return
+        minuend, subtrahend, _node = self._nodes
         if not self.shown or differenceObstacle(minuend, subtrahend):
             self.remove()
             return

@@ -61,9 +61,8 @@ def regionFromSlice(inputNode, sliceNode) -> Region:
     center = np.zeros(3)
     inputNode.TransformPointFromWorld(_centerOf(sliceNode), center)
     size = inputNode.GetImageData().GetDimensions()
-    toRAS = arrayToRAS(inputNode)
-    axis = slice_axis(size, tuple(np.linalg.norm(toRAS[:3, :3], axis=0)))
-    position = (np.linalg.inv(toRAS) @ (*center, 1.0))[axis]
+    axis = _sliceAxis(inputNode)
+    position = (np.linalg.inv(arrayToRAS(inputNode)) @ (*center, 1.0))[axis]
     # A view that looks exactly at the outer face still shows the slice behind it.
     index = int(np.clip(np.floor(position + 0.5), 0, size[axis] - 1))
     if abs(position - index) > 0.5 + TOLERANCE:
@@ -72,6 +71,17 @@ def regionFromSlice(inputNode, sliceNode) -> Region:
             f"{AXES[axis]} = {position:.1f}, and the volume has {AXES[axis]} = 0 to {size[axis] - 1}."
         )
     return tuple((index, index + 1) if each == axis else (0, size[each]) for each in range(3))
+
+
+def partOf(inputNode, region: Region | None) -> str:
+    """What a region is called in the name of its result: "slice 7", "region", or nothing if it is the whole volume."""
+    size = inputNode.GetImageData().GetDimensions()
+    if region is None or all((start, stop) == (0, length) for (start, stop), length in zip(region, size)):
+        return ""
+    axis = _sliceAxis(inputNode)
+    isSlice = region[axis][1] - region[axis][0] == 1
+    isSlice = isSlice and all(tuple(region[each]) == (0, size[each]) for each in range(3) if each != axis)
+    return f"slice {region[axis][0]}" if isSlice else "region"
 
 
 def createROI(inputNode):
@@ -100,6 +110,11 @@ def createROI(inputNode):
     roiNode.SetSize(*(size * spacing / 2))
     roiNode.GetDisplayNode().SetVisibility(True)
     return roiNode
+
+
+def _sliceAxis(inputNode) -> int:
+    spacing = np.linalg.norm(arrayToRAS(inputNode)[:3, :3], axis=0)
+    return slice_axis(inputNode.GetImageData().GetDimensions(), tuple(spacing))
 
 
 def _cornersOf(roiNode) -> np.ndarray:

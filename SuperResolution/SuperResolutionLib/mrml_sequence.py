@@ -15,6 +15,7 @@ from .mrml import (
     imageFromArray,
     isImageVolume,
     outputClass,
+    outputName,
     outputsOf,
     provenanceOf,
     removeVolume,
@@ -61,7 +62,7 @@ class TimeSeries:
         volume = volumeFromNode(self.sequenceNode.GetNthDataNode(index), copy)
         return dataclasses.replace(volume, name=self.proxyNode.GetName() or "", source=sourceOf(self.proxyNode))
 
-    def addResults(self, results, srNode=None, bicubicNode=None):
+    def addResults(self, results, srNode=None, bicubicNode=None, part: str = ""):
         """Put the results of all time points into the scene, as sequences that the same browser plays.
 
         Nodes are named, shown and placed as by ``mrml.addResult``. A sequence of earlier results that a given
@@ -70,6 +71,7 @@ class TimeSeries:
         Args:
             results: an UpscaleResult for each time point, in order; any iterable, used once.
             srNode, bicubicNode: volume nodes that are to show the results; made when None.
+            part: which part of the input was upscaled, for the names; empty for all of it.
 
         Returns:
             (node that shows the SR sequence, node that shows the bicubic one or None).
@@ -85,7 +87,7 @@ class TimeSeries:
         try:
             for (kind, sequence), node in zip(sequences.items(), (srNode, bicubicNode)):
                 if node is None:
-                    node = createOutputNode(self.proxyNode, f"{self.proxyNode.GetName()} {kind} x{scale}")
+                    node = createOutputNode(self.proxyNode, outputName(self.proxyNode, kind, scale, part))
                     created.append(node)
                 self._play(sequence, node)
                 shown.append(node)

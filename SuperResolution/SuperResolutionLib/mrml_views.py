@@ -60,7 +60,7 @@ def orient(logic, volumeNode, orientation: str) -> None:
         sliceNode.SetOrientation(orientation)
         return
     # Rotating to a volume finds the nearest of its planes: begin near the one that its slices lie in.
-    sliceNode.SetOrientation(PLANES[int(np.argmax(np.abs(_sliceNormal(volumeNode))))])
+    sliceNode.SetOrientation(PLANES[int(np.argmax(np.abs(sliceNormal(volumeNode))))])
     sliceNode.RotateToVolumePlane(volumeNode)
 
 
@@ -81,6 +81,12 @@ def fit(logic, center=None) -> None:
     logic.SnapSliceOffsetToIJK()
 
 
+def centerOf(logic) -> list[float]:
+    """RAS of the middle of the slice that a view shows, in millimetres."""
+    toRAS = logic.GetSliceNode().GetSliceToRAS()
+    return [toRAS.GetElement(row, 3) for row in range(3)]
+
+
 def align(logic, reference) -> None:
     """Give a view the plane, offset, panning and magnification of another one.
 
@@ -99,7 +105,15 @@ def align(logic, reference) -> None:
         sliceNode.UpdateMatrices()
 
 
-def _sliceNormal(volumeNode) -> np.ndarray:
+def matchOf(sliceNode, volumeNode) -> float:
+    """How well a view lies in the plane of a volume's slices: 1 if it does, 0 at a right angle to it."""
+    toRAS = sliceNode.GetSliceToRAS()
+    views = np.array([toRAS.GetElement(row, 2) for row in range(3)])
+    normal = sliceNormal(volumeNode)
+    return float(abs(views @ normal) / (np.linalg.norm(views) * np.linalg.norm(normal)))
+
+
+def sliceNormal(volumeNode) -> np.ndarray:
     """Direction in world RAS that a volume's slices are stacked along, any length."""
     toRAS = ijkToRAS(volumeNode)
     size = volumeNode.GetImageData().GetDimensions()

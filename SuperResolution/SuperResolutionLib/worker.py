@@ -153,7 +153,7 @@ def _look_after(parent: int) -> Callable[[], bool]:
 
 
 def _tell_devices(send: Send) -> None:
-    """Import torch and say what it finds. Where it cannot be imported the first run says why."""
+    """Import torch and say what it finds: nothing where it cannot be imported, and then the first run says why."""
     try:
         import torch
 
@@ -161,6 +161,7 @@ def _tell_devices(send: Send) -> None:
         from .backends import torch_backend  # noqa: F401
     except Exception:
         traceback.print_exc()
+        send({"event": "ready", "devices": []})
         return
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     cards = [(f"cuda:{index}", torch.cuda.get_device_name(index)) for index in range(count)]

@@ -6,13 +6,14 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from SuperResolutionLib import mrml_compare
+from SuperResolutionLib import mrml_compare, mrml_views
 from SuperResolutionLib.errors import SuperResolutionError
 from SuperResolutionLib.mrml_difference import differenceObstacle
 from SuperResolutionLib.mrml_layout import SR_VIEW
+from SuperResolutionPanel.target import inputOf
 
-FLICKER_KEY = "F"
-#: The view whose slice is meant when no comparison is shown, if the layout has it.
+FLICKER_KEY = "K"  # no key of Slicer's slice views
+#: The view whose slice is meant if others lie in the plane of the input's slices as well.
 MAIN_VIEW = "Red"
 
 
@@ -29,6 +30,10 @@ class CompareView:
         self._comparison = None
         self._shortcut = None
         self._ready = ui.compareButton.toolTip
+        self._catchUpTimer = qt.QTimer()  # out of observers, where a result may be half in the scene
+        self._catchUpTimer.setSingleShot(True)
+        self._catchUpTimer.setInterval(0)
+        self._catchUpTimer.timeout.connect(self._onCatchUp)
         for orientation, text in orientationItems():
             ui.orientationComboBox.addItem(text, orientation)
         ui.compareButton.clicked.connect(self._onCompareClicked)
@@ -70,12 +75,13 @@ class CompareView:
         """Hide, and watch the scene no more: the panel goes."""
         self.hide()
         self._parameterNode = None
+        self._catchUpTimer.stop()
         if self._comparison is not None:
             self._comparison.close()
             self._comparison = None
 
     def sliceNode(self):
-        """The slice view that "current slice" means: the comparison's, else Red, else another one that is shown.
+        """The slice view that "current slice" means: the comparison's, else the one to scroll the input's slices with.
 
         None without a layout manager.
         """
@@ -90,15 +96,23 @@ class CompareView:
             return manager.sliceWidget(SR_VIEW)
         widgets = [manager.sliceWidget(name) for name in (MAIN_VIEW, *manager.sliceViewNames())]
         widgets = [each for each in widgets if each is not None]
-        return next((each for each in widgets if each.mrmlSliceNode().IsMappedInLayout()), next(iter(widgets), None))
+        shown = [each for each in widgets if each.mrmlSliceNode().IsMappedInLayout()] or widgets
+        node = self._parameterNode.inputVolume if self._parameterNode is not None else None
+        if node is None or node.GetImageData() is None:
+            return next(iter(shown), None)
+        # Rounded, so that the first of equals is taken.
+        return max(shown, key=lambda each: round(mrml_views.matchOf(each.mrmlSliceNode(), node), 3), default=None)
+
+    def _inputVolume(self):
+        """The input of the result that is chosen, which need not be the input that is chosen next."""
+        return inputOf(self._parameterNode.srVolume, self._parameterNode.inputVolume)
 
     def _centerOfView(self):
         """RAS of the middle of the slice that the user looks at; None if nothing is shown there."""
         sliceWidget = self._sliceWidget()
         if sliceWidget is None or sliceWidget.mrmlSliceCompositeNode().GetBackgroundVolumeID() is None:
             return None
-        toRAS = sliceWidget.mrmlSliceNode().GetSliceToRAS()
-        return [toRAS.GetElement(row, 3) for row in range(3)]
+        return mrml_views.centerOf(sliceWidget.sliceLogic())
 
     def _prepare(self) -> bool:
         """Whether there are views to compare in."""
@@ -106,7 +120,12 @@ class CompareView:
         if manager is not None and self._comparison is None:
             labels = {"sr": _("SR"), "bicubic": _("Bicubic"), "input": _("Input"), "difference": _("SR - bicubic")}
             self._comparison = mrml_compare.Comparison(
-                _sliceLogic, manager.layoutLogic().GetLayoutNode(), slicer.app.processEvents, self._onEnded, labels
+                _sliceLogic,
+                manager.layoutLogic().GetLayoutNode(),
+                slicer.app.processEvents,
+                self._onEnded,
+                labels,
+                later=self._catchUpTimer.start,
             )
         return manager is not None
 
@@ -114,13 +133,13 @@ class CompareView:
         chosen = self._parameterNode
         if chosen is None or not self._prepare():
             return False
-        return not mrml_compare.compareObstacle(chosen.inputVolume, chosen.srVolume, chosen.bicubicVolume)
+        return not mrml_compare.compareObstacle(self._inputVolume(), chosen.srVolume, chosen.bicubicVolume)
 
     def _show(self, center=None) -> None:
         chosen = self._parameterNode
         try:
             self._comparison.show(
-                chosen.inputVolume,
+                self._inputVolume(),
                 chosen.srVolume,
                 chosen.bicubicVolume,
                 original=chosen.showOriginal,
@@ -141,7 +160,7 @@ class CompareView:
         self._ui.compareButton.toolTip = self._ready if canCompare else noResult
         self._ui.flickerButton.enabled = self.shown
         hasTwins = canCompare and chosen.bicubicVolume is not None
-        self._ui.originalCheckBox.enabled = hasTwins and chosen.inputVolume is not None
+        self._ui.originalCheckBox.enabled = hasTwins and self._inputVolume() is not None
         canSubtract = hasTwins and not differenceObstacle(chosen.srVolume, chosen.bicubicVolume)
         self._ui.differenceCheckBox.enabled = canSubtract
         for widget in (self._ui.showVoxelsCheckBox, self._ui.orientationComboBox):
@@ -165,6 +184,10 @@ class CompareView:
             self._shortcut.deleteLater()
             self._shortcut = None
         self._updateWidgets()
+
+    def _onCatchUp(self) -> None:
+        if self._comparison is not None:
+            self._comparison.catchUp()
 
     def _onCompareClicked(self, checked=False) -> None:
         if checked:

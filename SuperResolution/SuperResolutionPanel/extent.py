@@ -7,8 +7,6 @@ import vtk
 from slicer.i18n import tr as _
 
 from SuperResolutionLib import mrml_region
-from SuperResolutionLib.errors import UsageError
-from SuperResolutionLib.geometry import slice_axis
 from SuperResolutionPanel.lists import fill
 from SuperResolutionPanel.watch import Watch
 
@@ -18,13 +16,11 @@ class Extent:
 
     Args:
         ui: the named widgets of SuperResolution.ui.
-        sliceNode: function that returns the slice node whose slice "current slice" means, or None.
         onChanged: called when the region of interest was moved, resized, shown or hidden.
     """
 
-    def __init__(self, ui, sliceNode, onChanged):
+    def __init__(self, ui, onChanged):
         self._ui = ui
-        self._sliceNode = sliceNode
         self._onChanged = onChanged
         self._parameterNode = None
         self._hasRegion = self._hasTimePoints = False
@@ -46,24 +42,6 @@ class Extent:
         self._roi.follow(parameterNode.roi if parameterNode is not None else None)
         self._showVisibility()
 
-    def region(self):
-        """The chosen part of the input volume as ranges along i, j, k; None for all of it.
-
-        Raises:
-            SuperResolutionError: with a sentence for the user if there is no such part.
-        """
-        chosen = self._parameterNode
-        if chosen.extent == "roi":
-            if chosen.roi is None:
-                raise UsageError(_("Choose or create a region of interest first."))
-            return mrml_region.regionFromROI(chosen.inputVolume, chosen.roi)
-        if chosen.extent == "slice":
-            sliceNode = self._sliceNode()
-            if sliceNode is None:
-                raise UsageError(_("No slice view is open; choose another extent."))
-            return mrml_region.regionFromSlice(chosen.inputVolume, sliceNode)
-        return None
-
     def _showRows(self, isCollapsed: bool) -> None:
         # A section that opens shows its rows again, also those that were hidden while it was closed.
         if not isCollapsed:
@@ -76,13 +54,13 @@ class Extent:
         if chosen is None:
             return
         extent = self._ui.extentComboBox.currentData
-        if extent == "roi" and chosen.roi is None and chosen.inputVolume is not None:
+        if extent == "roi" and chosen.roi is None and _hasVoxels(chosen.inputVolume):
             chosen.roi = mrml_region.createROI(chosen.inputVolume)
         chosen.extent = extent
 
     def _onRegionAdded(self, node) -> None:
         """A region that was created in the selector starts where ``createROI`` would put it."""
-        if self._parameterNode is None or self._parameterNode.inputVolume is None:
+        if self._parameterNode is None or not _hasVoxels(self._parameterNode.inputVolume):
             return
         pattern = mrml_region.createROI(self._parameterNode.inputVolume)
         node.CopyContent(pattern)
@@ -114,25 +92,9 @@ def extentItems() -> list[tuple]:
     return [
         (_("Whole volume"), "volume", _("Every slice, in full.")),
         (_("Region of interest"), "roi", _("The voxels that a box encloses; a new box is shown around the middle.")),
-        (_("Current slice"), "slice", _("Only the slice in the middle of the slice view: a quick preview.")),
+        (_("Current slice"), "slice", _("Only the slice that the view in their plane shows: a quick preview.")),
     ]
 
 
-def outputName(inputVolume, label: str, scale: int, extent: str, region=None) -> str:
-    """Name of an output volume: "<input> SR x4", and which part of the input it is, if it is not all of it.
-
-    Args:
-        label: "SR" or "bicubic".
-        region: ranges along i, j, k, which say where a slice is; None if that is not known yet.
-    """
-    name = f"{inputVolume.GetName() if inputVolume is not None else _('Volume')} {label} x{scale}"
-    if extent == "roi":
-        return _("{name} region").format(name=name)
-    if extent == "slice":
-        number = "" if region is None else region[_sliceAxis(inputVolume)][0]
-        return _("{name} slice {number}").format(name=name, number=number).rstrip()
-    return name
-
-
-def _sliceAxis(volumeNode) -> int:
-    return slice_axis(volumeNode.GetImageData().GetDimensions(), volumeNode.GetSpacing(), None)
+def _hasVoxels(volumeNode) -> bool:
+    return volumeNode is not None and volumeNode.GetImageData() is not None

@@ -7,17 +7,21 @@ values. They are kept by hand here.
 
 from __future__ import annotations
 
+import re
+
 import slicer
 import vtk
 from slicer.i18n import tr as _
 
 from SuperResolutionLib import mrml
 from SuperResolutionLib.errors import SuperResolutionError
-from SuperResolutionPanel.extent import Extent, outputName
+from SuperResolutionPanel.choices import regionOf
+from SuperResolutionPanel.extent import Extent
 from SuperResolutionPanel.lists import deviceItems, fill, precisionItems
 from SuperResolutionPanel.modelfolder import ModelFolder
 from SuperResolutionPanel.modellist import canUse, familyItems, modalityOf
 from SuperResolutionPanel.outlook import Outlook, durationText, outlook
+from SuperResolutionPanel.upscaling import ADDING
 from SuperResolutionPanel.watch import Watch
 
 DEFAULT_SCALE = 4
@@ -44,7 +48,7 @@ class Form:
         self._channels = 1
         self._timePoints = 1
         self._devices = None
-        self._outputsFor = None
+        self._sliceNode = sliceNode
         self._defaultFamily = None
         self._isRunning = False
         self._listed = None
@@ -54,7 +58,7 @@ class Form:
             (vtk.vtkCommand.ModifiedEvent, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent),
         )
         self.outlook = Outlook()
-        self._extent = Extent(ui, sliceNode, self.refresh)
+        self._extent = Extent(ui, self.refresh)
         self._modelFolder = ModelFolder(ui, onCatalogChanged)
         # What appears in these lines later must not push the button away.
         self._ui.outlookLabel.minimumHeight = 2 * self._ui.outlookLabel.fontMetrics().lineSpacing()
@@ -90,7 +94,6 @@ class Form:
     def forget(self) -> None:
         """Write to no parameter node from now on: the scene is closing."""
         self._parameterNode = None
-        self._outputsFor = None
         self._input.follow(None)
         self._extent.update(None, 1)
         self.refresh()
@@ -105,30 +108,30 @@ class Form:
     def refresh(self) -> None:
         """Say anew what Upscale would give: the region moved, the slice changed, a run was measured."""
         self.outlook = self._foresee()
-        obstacle = self.obstacle(self._channels)
+        obstacle = self.obstacle()
         self._ui.outlookLabel.text = self.outlook.line or obstacle
         self._ui.warningLabel.text = "\n".join(f"\u26a0 {warning}" for warning in self.outlook.warnings)
         self._ui.warningLabel.visible = bool(self.outlook.warnings)
         if not self._isRunning:
             self._showButton(obstacle)
 
-    def obstacle(self, channels: int) -> str:
+    def obstacle(self) -> str:
         """One sentence that says why Upscale cannot be clicked; empty if it can."""
         if self._parameterNode is None or self._parameterNode.inputVolume is None:
             return _("Choose an input volume first.")
         card = self._card()
         if card is None:
             return _("No model is installed.")
-        if not canUse(card, channels):
+        if not canUse(card, self._channels):
             return _("This model needs a color volume; choose another model.")
         return self.outlook.refusal
 
-    def showReady(self, obstacle: str) -> None:
+    def showReady(self) -> None:
         """The button starts a run, or says on hover why it cannot."""
         self._isRunning = False
         self._setSectionsEnabled(True)
         self._ui.progressBar.visible = False
-        self._showButton(obstacle)
+        self._showButton(self.obstacle())
 
     def showRunning(self) -> None:
         """The button cancels; nothing else that the run depends on can be changed meanwhile."""
@@ -143,6 +146,8 @@ class Form:
     def showProgress(self, fraction: float, stage: str, secondsLeft: float | None) -> None:
         """Progress of the run: fraction 0 to 1, what is being done, seconds left if that is known."""
         self._ui.progressBar.value = round(100 * fraction)
+        self._ui.applyButton.enabled = stage != ADDING  # that is over soon, and cannot be cancelled
+        stage = stageText(stage)
         stage = stage[:1].upper() + stage[1:]
         if secondsLeft is None:
             self.showStatus(stage)
@@ -150,7 +155,8 @@ class Form:
             self.showStatus(_("{stage}, {time} left").format(stage=stage, time=durationText(secondsLeft)))
 
     def showStatus(self, text: str) -> None:
-        self._ui.statusLabel.text = text
+        # A long name of a volume breaks at its underscores rather than widen the panel.
+        self._ui.statusLabel.text = text.replace("_", "_\u200b")
         self._ui.statusLabel.visible = bool(text)
 
     def _showButton(self, obstacle: str) -> None:
@@ -163,7 +169,7 @@ class Form:
         if chosen is None or card is None or not canUse(card, self._channels):
             return Outlook()
         try:
-            region = self._extent.region() if chosen.inputVolume is not None else None
+            region = regionOf(chosen, self._sliceNode()) if chosen.inputVolume is not None else None
         except SuperResolutionError as error:
             # Which slice is shown may change without a word; the button must not stay disabled for it.
             passing = chosen.extent == "slice"
@@ -212,15 +218,9 @@ class Form:
 
     def _updateOutputs(self) -> None:
         chosen = self._parameterNode
-        node = chosen.inputVolume
-        wanted = (node, chosen.modelFamily, chosen.scale, chosen.extent)
-        before, self._outputsFor = self._outputsFor, wanted
-        if before is not None and before[0] is not None and before != wanted:
-            # The volumes chosen so far hold another result, which would be lost.
-            chosen.srVolume = None
-            chosen.bicubicVolume = None
-        for selector, label in ((self._ui.srVolumeSelector, "SR"), (self._ui.bicubicVolumeSelector, "bicubic")):
-            selector.baseName = outputName(node, label, chosen.scale, chosen.extent)
+        part = {"roi": "region", "slice": "slice"}.get(chosen.extent, "")
+        for selector, kind in ((self._ui.srVolumeSelector, "SR"), (self._ui.bicubicVolumeSelector, "bicubic")):
+            selector.baseName = mrml.outputName(chosen.inputVolume, kind, chosen.scale, part)
         self._ui.bicubicVolumeSelector.enabled = chosen.makeBicubic
 
     def _onInputModified(self) -> None:
@@ -248,6 +248,25 @@ class Form:
     def _setSectionsEnabled(self, enabled: bool) -> None:
         for section in ("inputs", "outputs", "advanced"):
             getattr(self._ui, section + "CollapsibleButton").enabled = enabled
+
+
+def stageText(stage: str) -> str:
+    """A stage of a run, which the engine names in English, in the user's language; an unknown one stays as it is."""
+    table = {
+        "reading the image": _("reading the image"),
+        "starting": _("starting"),
+        "loading the model": _("loading the model"),
+        r"slice (?P<index>\d+) of (?P<count>\d+)": _("slice {index} of {count}"),
+        "handing the result over": _("handing the result over"),
+        ADDING: _("adding the result to the scene"),
+        r"time point (?P<index>\d+) of (?P<count>\d+): (?P<stage>.*)": _("time point {index} of {count}: {stage}"),
+    }
+    for pattern, text in table.items():
+        match = re.fullmatch(pattern, stage)
+        if match:
+            parts = match.groupdict()
+            return text.format(**{**parts, "stage": stageText(parts.get("stage") or "")})
+    return stage
 
 
 def _kindOf(volumeNode) -> tuple | None:

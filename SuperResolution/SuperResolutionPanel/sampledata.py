@@ -21,9 +21,7 @@ FACTOR = 4
 
 def registerWhenStarted() -> None:
     """Register as soon as Slicer has loaded all modules."""
-    connect = getattr(slicer.app, "connect", None)  # absent where there is a scene but no application
-    if connect is not None:
-        connect("startupCompleted()", register)
+    slicer.app.connect("startupCompleted()", register)
 
 
 def register() -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import slicer
 from slicer.i18n import tr as _
 
-from SuperResolutionLib import mrml, mrml_sequence
+from SuperResolutionLib import mrml, mrml_region, mrml_sequence
 from SuperResolutionLib.errors import DataError, UsageError
+
+#: On a result: what it was made of, so that no other result takes its place unasked.
+INPUT_REFERENCE, ORIGIN_ATTRIBUTE = "SuperResolution.input", "SuperResolution.Origin"
 
 
 class Target:
@@ -14,6 +19,8 @@ class Target:
 
     Args:
         inputVolume: volume node to upscale.
+        card: ModelCard.
+        region: ranges along i, j, k; None for the whole volume.
         srVolume, bicubicVolume: volume nodes for the results; made when None.
         allTimePoints: take every volume of the sequence that the input shows.
 
@@ -25,7 +32,7 @@ class Target:
         UsageError: if all time points are wanted of a volume that shows no sequence.
     """
 
-    def __init__(self, inputVolume, srVolume=None, bicubicVolume=None, allTimePoints=False):
+    def __init__(self, inputVolume, card, region=None, srVolume=None, bicubicVolume=None, allTimePoints=False):
         mrml.checkInputNode(inputVolume)
         mrml.checkOutputNodes(inputVolume, srVolume, bicubicVolume)
         self._input, self._outputs = inputVolume, (srVolume, bicubicVolume)
@@ -33,6 +40,8 @@ class Target:
         if allTimePoints and self._series is None:
             sentence = _("The volume {name} shows no sequence, so there are no time points to upscale.")
             raise UsageError(sentence.format(name=inputVolume.GetName()))
+        self._part = mrml_region.partOf(inputVolume, region)
+        self._origins = originsOf(inputVolume, card.family, card.scale, region, allTimePoints)
         self.count = 1 if self._series is None else self._series.count
 
     def volume(self, index: int):
@@ -56,8 +65,54 @@ class Target:
     def addResults(self, results):
         """Take the results, one for each volume, into the scene; returns (SR node, bicubic node or None)."""
         if self._series is not None:
-            return self._series.addResults(results, *self._outputs)
-        return mrml.addResult(self._input, results[0], *self._outputs)
+            nodes = self._series.addResults(results, *self._outputs, part=self._part)
+        else:
+            nodes = mrml.addResult(self._input, results[0], *self._outputs, part=self._part)
+        for node, origin in zip(nodes, self._origins):
+            if node is not None:
+                node.SetNodeReferenceID(INPUT_REFERENCE, self._input.GetID())
+                _bearer(node).SetAttribute(ORIGIN_ATTRIBUTE, json.dumps(origin))
+        return nodes
+
+
+def originsOf(inputVolume, family: str, scale: int, region, allTimePoints: bool) -> tuple[list, list]:
+    """What the SR and the bicubic volume of a run are made of, besides their input: model, scale, part, sequence."""
+    size = inputVolume.GetImageData().GetDimensions()
+    part = [[0, length] for length in size] if region is None else [[int(start), int(stop)] for start, stop in region]
+    return [family, scale, part, bool(allTimePoints)], ["", scale, part, bool(allTimePoints)]
+
+
+def reusable(node, inputVolume, origin: list):
+    """An output node if a result of this origin may replace what it holds; None if that is another result."""
+    if node is None or _originOf(node) is None:
+        return node
+    isSame = _originOf(node) == origin and node.GetNodeReference(INPUT_REFERENCE) is inputVolume
+    return node if isSame else None
+
+
+def twinOf(srVolume, bicubicVolume):
+    """The bicubic volume, unless it is known to be of another input or part than the super-resolved one."""
+    if bicubicVolume is None or None in (_originOf(srVolume), _originOf(bicubicVolume)):
+        return bicubicVolume
+    inputs = [node.GetNodeReference(INPUT_REFERENCE) for node in (srVolume, bicubicVolume)]
+    return bicubicVolume if inputs[0] is inputs[1] and _originOf(srVolume)[1:] == _originOf(bicubicVolume)[1:] else None
+
+
+def inputOf(srVolume, otherwise):
+    """The volume that a result was made of, None if it is gone; ``otherwise`` for what is no result of the panel."""
+    isResult = srVolume is not None and _originOf(srVolume) is not None
+    return srVolume.GetNodeReference(INPUT_REFERENCE) if isResult else otherwise
+
+
+def _originOf(node) -> list | None:
+    text = _bearer(node).GetAttribute(ORIGIN_ATTRIBUTE)
+    return None if text is None else json.loads(text)
+
+
+def _bearer(node):
+    # A node that shows a sequence loses its attributes with every time point.
+    series = mrml_sequence.timeSeriesOf(node)
+    return node if series is None else series.sequenceNode
 
 
 def _isGone(node) -> bool:

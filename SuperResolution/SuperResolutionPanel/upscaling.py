@@ -16,6 +16,9 @@ from SuperResolutionLib.errors import Cancelled
 
 STEP_MILLISECONDS = 30
 
+#: The last stage, in which a run can no longer be cancelled.
+ADDING = "adding the result to the scene"
+
 
 class Upscaling:
     """A run under way.
@@ -25,7 +28,7 @@ class Upscaling:
         card: ModelCard.
         options: Options of each job.
         target: Target, the nodes of the run.
-        progress: called with (fraction 0..1, stage, seconds left or None).
+        progress: called with (fraction 0..1, stage in English, seconds left or None).
         cancelled: asked at every step; True ends the run.
         completed: called once, at the end, with (nodes, None) or (None, error).
 
@@ -44,12 +47,12 @@ class Upscaling:
         self._progress, self._cancelled, self._completed = progress, cancelled, completed
         self._jobs, self._results = [], []
         self._began = time.monotonic()
-        self._isStepping = False
+        self._isStepping = self._isAdding = False
         self._startJob()
 
     def cancel(self) -> None:
-        """End the run at once; nothing happens if it has ended."""
-        if self.running:
+        """End the run at once; nothing happens if it has ended, or while its result is being added to the scene."""
+        if not self._isAdding:
             self._end(error=Cancelled(_("The run was cancelled.")))
 
     def step(self) -> None:
@@ -60,21 +63,25 @@ class Upscaling:
         try:
             self._advance()
         except Exception as error:  # told to whoever asked for the run
-            if self.running:
-                self._end(error=error)
+            self._end(error=error)
         finally:
             self._isStepping = False
 
     def stepByTimer(self) -> None:
-        """Let the event loop call ``step`` until the end; it keeps this object alive meanwhile."""
+        """Let the event loop call ``step`` until the end; the timer keeps this object alive meanwhile."""
+        timer = qt.QTimer()  # Slicer's ``QTimer.singleShot`` would leave a timer behind at every step
+        timer.setInterval(STEP_MILLISECONDS)
 
         def onTimer():
+            if self._isStepping:  # an event loop inside a callback: the timer must outlive its own signal
+                return
             self.step()
-            self.stepByTimer()
+            if not self.running:
+                timer.stop()
+                timer.deleteLater()
 
-        if self.running:
-            # One shot after the other: a timer of our own would be deleted in its own signal.
-            qt.QTimer.singleShot(STEP_MILLISECONDS, onTimer)
+        timer.timeout.connect(onTimer)
+        timer.start()
 
     def wait(self):
         """Step until the end with a live event loop.
@@ -101,7 +108,7 @@ class Upscaling:
         if self._cancelled is not None and self._cancelled():
             self.cancel()
         elif len(self._results) == self._target.count:
-            self._end(nodes=self._target.addResults(self._results))
+            self._end(nodes=self._addResults())
         elif self._jobs[-1].poll() == "running":
             self._tell()
         else:
@@ -112,7 +119,14 @@ class Upscaling:
                 self._startJob()
             elif self._progress is not None:
                 # Shown before the next step, which may take a while for a large volume.
-                self._progress(1.0, _("adding the result to the scene"), None)
+                self._progress(1.0, ADDING, None)
+
+    def _addResults(self):
+        self._isAdding = True
+        try:
+            return self._target.addResults(self._results)
+        finally:
+            self._isAdding = False
 
     def _startJob(self) -> None:
         volume = self._target.volume(len(self._jobs))
@@ -124,13 +138,15 @@ class Upscaling:
         job, done, count = self._jobs[-1], len(self._results), self._target.count
         stage, left = job.stage, job.seconds_left
         if count > 1:
-            stage = _("time point {index} of {count}: {stage}").format(index=done + 1, count=count, stage=stage)
+            stage = f"time point {done + 1} of {count}: {stage}"
             if left is not None:
                 soFar = time.monotonic() - self._began
                 left = left + (count - done - 1) * (soFar + left) / (done + 1)
         self._progress((done + job.fraction) / count, stage, left)
 
     def _end(self, nodes=None, error=None) -> None:
+        if not self.running:  # a callback cancelled it
+            return
         self.running, self.nodes, self.error = False, nodes, error
         self._results.clear()  # the maps, before their files
         for job in self._jobs:

@@ -21,6 +21,7 @@ def bench(scene, addVolume):
 
     from SuperResolutionLib import mrml
     from SuperResolutionPanel.compareview import CompareView
+    from Testing.panel_host.widgets import destroy
 
     opened = []
 
@@ -42,8 +43,7 @@ def bench(scene, addVolume):
             parameters.RemoveObserver(tag)
             parameters.disconnectGui(guiTag)
             view.close()
-            widget.setMRMLScene(None)
-            widget.deleteLater()
+            destroy(widget)
 
         opened.append(close)
         return types.SimpleNamespace(
@@ -156,7 +156,7 @@ def test_flickerButtonAndKey(opened, layoutManager, mainWindow):
     opened.ui.flickerButton.click()
     assert names(layoutManager)[0] == "CT head bicubic x4"
     (shortcut,) = mainWindow.findChildren(qt.QShortcut)
-    assert shortcut.key.toString() == "F"
+    assert shortcut.key.toString() == "K"
     shortcut.activated.emit()
     assert names(layoutManager)[0] == "CT head SR x4"
     opened.view.hide()
@@ -278,6 +278,22 @@ def test_currentSlice(opened, layoutManager):
     assert opened.view.sliceNode() is layoutManager.sliceWidget("SuperResolutionSR").mrmlSliceNode()
 
 
+def test_currentSliceOfASagittalVolume(opened, layoutManager):
+    """The view that scrolls through the slices of the volume, wherever the user has put them."""
+    import slicer
+
+    turned = np.array([[0, 0, 1.2, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1.0]])
+    voxels = np.zeros((6, 20, 20), np.int16)
+    opened.parameters.inputVolume = slicer.util.addVolumeFromArray(voxels, ijkToRAS=turned, name="MRHead")
+    sliceNodes = {name: layoutManager.sliceWidget(name).mrmlSliceNode() for name in ("Red", "Green", "Yellow")}
+    assert opened.view.sliceNode() is sliceNodes["Yellow"]
+    sliceNodes["Red"].SetOrientation("Sagittal")
+    assert opened.view.sliceNode() is sliceNodes["Red"], "the first among equals"
+    sliceNodes["Red"].SetOrientation("Axial")  # slice nodes survive the scene
+    layoutManager.setLayout(8)  # one green view
+    assert opened.view.sliceNode() is sliceNodes["Green"]
+
+
 def test_withoutWindowThereIsNoComparison(bench):
     opened = bench()
     assert not opened.ui.compareButton.enabled
@@ -300,3 +316,47 @@ def test_savedSceneIsComparedAgain(opened, layoutManager, scene, tmp_path):
     opened.view.update(parameters)
     opened.view.show()
     assert names(layoutManager) == ["CT head SR x4", "CT head bicubic x4"]
+
+
+def test_comparedAgainAfterTheSceneWasClosed(bench, layoutManager, scene):
+    """Views survive the scene, and Slicer links them by their slice nodes: there must be one of each, in use."""
+    import slicer
+
+    def show():
+        opened = bench()
+        opened.view.show()
+        return opened
+
+    first = show()
+    scene.Clear(0)
+    assert not first.view.shown
+    first.view.update(None)
+    show()
+    sliceNodes = slicer.util.getNodesByClass("vtkMRMLSliceNode")
+    names = [node.GetLayoutName() for node in sliceNodes]
+    assert len(names) == len(set(names)) and {"SuperResolutionSR", "SuperResolutionBicubic"} < set(names)
+    widgets = [layoutManager.sliceWidget(name) for name in layoutManager.sliceViewNames()]
+    assert all(widget.mrmlSliceNode() in sliceNodes for widget in widgets)
+    widgets[0].sliceController().setSliceOffsetValue(3.0)
+    assert [widget.sliceLogic().GetSliceOffset() for widget in widgets] == pytest.approx([3.0, 3.0])
+
+
+def test_nothingIsBuiltWhileAResultIsAdded(opened, layoutManager):
+    """A result of another grid takes the place of one that is shown with its difference."""
+    import slicer
+
+    from SuperResolutionLib import mrml
+    from Testing.panel.fakes import waitUntil
+
+    opened.parameters.showDifference = True
+    opened.view.show()
+    before = names(layoutManager)
+    during = []
+    for node in (opened.sr, opened.bicubic):
+        node.AddObserver(node.ImageDataModifiedEvent, lambda _caller, _event: during.append(names(layoutManager)))
+    mrml.addResult(opened.input, resultFor(opened.input, 2), opened.sr, opened.bicubic)
+    assert during == [before] * len(during) and len(during) >= 2
+    waitUntil(lambda: not opened.view._catchUpTimer.isActive())
+    assert names(layoutManager) == before
+    (difference,) = slicer.util.getNodes("*minus bicubic*").values()
+    assert difference.GetImageData().GetDimensions() == opened.sr.GetImageData().GetDimensions() == (16, 12, 2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -126,6 +128,15 @@ def test_regionIsMadeWhenFirstAskedFor(openBench, addVolume, scene):
     choose(bench.ui.extentComboBox, "volume")
     choose(bench.ui.extentComboBox, "roi")
     assert bench.parameters.roi is roi
+    assert scene.GetNumberOfNodesByClass("vtkMRMLMarkupsROINode") == 1
+
+
+def test_noRegionForAVolumeWithoutVoxels(openBench, scene):
+    bench = openBench()
+    bench.parameters.inputVolume = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
+    bench.ui.extentComboBox.currentIndex = 1
+    assert (bench.parameters.extent, bench.parameters.roi) == ("roi", None)
+    bench.ui.roiSelector.addNode("vtkMRMLMarkupsROINode")
     assert scene.GetNumberOfNodesByClass("vtkMRMLMarkupsROINode") == 1
 
 
@@ -316,24 +327,6 @@ def test_outputsAreNamedAfterTheExtent(openBench, addVolume, extent, names):
     assert (bench.ui.srVolumeSelector.baseName, bench.ui.bicubicVolumeSelector.baseName) == names
 
 
-def test_nameOfASlice(module, addVolume):
-    from SuperResolutionPanel.extent import outputName
-
-    region = ((0, 8), (0, 6), (1, 2))
-    assert outputName(addVolume(), "SR", 4, "slice", region) == "CT head SR x4 slice 1"
-
-
-def test_anotherExtentGetsItsOwnOutputs(openBench, addVolume):
-    bench = openBench()
-    addVolume()
-    result = addVolume("result")
-    bench.parameters.srVolume = result
-    bench.parameters.keepConsistent = False
-    assert bench.parameters.srVolume is result
-    choose(bench.ui.extentComboBox, "slice")
-    assert bench.parameters.srVolume is None
-
-
 def test_runningAndReady(openBench, addVolume):
     bench = openBench()
     addVolume()
@@ -343,10 +336,23 @@ def test_runningAndReady(openBench, addVolume):
     assert not (ui.inputsCollapsibleButton.enabled or ui.advancedCollapsibleButton.enabled)
     bench.form.showProgress(0.5, "slice 3 of 6", 130.0)
     assert ui.progressBar.value == 50 and ui.statusLabel.text == "Slice 3 of 6, about 2 min left"
+    bench.form.showProgress(1.0, "adding the result to the scene", None)
+    assert not ui.applyButton.enabled and ui.statusLabel.text == "Adding the result to the scene"
     bench.update()
     assert ui.applyButton.text == "Cancel", "what changes meanwhile leaves the button alone"
-    bench.form.showReady("")
+    bench.form.showReady()
     assert ui.applyButton.text == "Upscale" and ui.progressBar.isHidden() and ui.inputsCollapsibleButton.enabled
+
+
+def test_stagesAreTranslated(module, monkeypatch):
+    """Every stage that the engine can name is in the form's table."""
+    from SuperResolutionPanel import form
+
+    monkeypatch.setattr(form, "_", lambda text: re.sub(r"\{[A-Z]+\}", lambda m: m[0].lower(), text.upper()))
+    for stage in ("starting", "reading the image", "loading the model", "handing the result over", "slice 3 of 40"):
+        assert form.stageText(stage) == stage.upper()
+        assert form.stageText(f"time point 2 of 3: {stage}") == f"TIME POINT 2 OF 3: {stage.upper()}"
+    assert form.stageText("thinking") == "thinking"
 
 
 def test_forgottenParameterNodeIsLeftAlone(openBench, addVolume):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
+import weakref
 
 import pytest
 
@@ -55,6 +57,15 @@ def test_leavingAndComingBackWhileRunning(openPanel, addVolume, worker):
     assert isReady(widget)
 
 
+def test_leavingLetsGoOfTheParameterNode(openPanel, addVolume):
+    addVolume()
+    widget = openPanel()
+    wrapper = weakref.ref(widget._parameterNode)
+    widget.exit()
+    gc.collect()
+    assert wrapper() is None
+
+
 def test_sceneClosedInAnotherModule(openPanel, addVolume, scene):
     addVolume()
     widget = openPanel()
@@ -92,6 +103,13 @@ def test_nothingIsWarmedBeforeAllIsInstalled(openPanel, worker, firstUse):
     widget = openPanel()
     waitUntil(lambda: not widget._warmUp._timer.isActive())
     assert not worker.alive
+
+
+def test_warmingEndsWhereTorchCannotBeImported(openPanel, worker):
+    worker.poll = lambda: setattr(worker, "devices", [])
+    widget = openPanel()
+    waitUntil(lambda: worker.devices == [] and not widget._warmUp._timer.isActive())
+    assert worker.alive and widget.ui.deviceComboBox.count == 2
 
 
 def test_newProcessAfterCancelling(openPanel, addVolume, worker):
@@ -137,6 +155,20 @@ def test_reloadReadsThePackagesAgain(openPanel, addVolume, worker, monkeypatch, 
         sys.modules.update({name: each for name, each in kept.items() if name.startswith("SuperResolution")})
 
 
+def test_reloadAfterASetupThatFailed(openPanel, module, monkeypatch):
+    import slicer
+
+    widget = module.SuperResolutionWidget(openPanel().parent)
+    monkeypatch.setattr(slicer.modules, "SuperResolutionWidget", widget)
+    kept = dict(sys.modules)
+    try:
+        widget.onReload()
+        assert slicer.modules.SuperResolutionWidget is not widget
+        slicer.modules.SuperResolutionWidget.cleanup()
+    finally:
+        sys.modules.update({name: each for name, each in kept.items() if name.startswith("SuperResolution")})
+
+
 def test_widgetWithoutAParent(module, addVolume):
     node = addVolume()
     widget = module.SuperResolutionWidget(
@@ -152,7 +184,7 @@ def test_sampleDataAreRegisteredOnceSlicerHasStarted(module, monkeypatch):
     from SuperResolutionPanel import sampledata
 
     connected = []
-    monkeypatch.setattr(slicer.app, "connect", lambda signal, slot: connected.append((signal, slot)), raising=False)
+    monkeypatch.setattr(slicer.app, "connect", lambda signal, slot: connected.append((signal, slot)))
     sampledata.registerWhenStarted()
     assert connected == [("startupCompleted()", sampledata.register)]
 

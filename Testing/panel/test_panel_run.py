@@ -15,6 +15,15 @@ def volumeNames() -> list[str]:
     return [node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")]
 
 
+def shownVolumes(layoutManager) -> list:
+    """The volumes in the background of the slice views that are shown."""
+    import slicer
+
+    widgets = [layoutManager.sliceWidget(name) for name in layoutManager.sliceViewNames()]
+    shown = [widget.mrmlSliceCompositeNode().GetBackgroundVolumeID() for widget in widgets]
+    return [slicer.mrmlScene.GetNodeByID(each) for each in shown]
+
+
 def isReady(widget) -> bool:
     return widget.ui.applyButton.text == "Upscale" and widget.ui.applyButton.enabled
 
@@ -67,9 +76,57 @@ def test_anotherInputGetsItsOwnResult(openPanel, addVolume):
     widget = openPanel()
     clickUpscale(widget)
     widget.ui.inputVolumeSelector.setCurrentNode(second)
-    assert widget.ui.srVolumeSelector.currentNode() is None
     clickUpscale(widget)
     assert {"first SR x4", "second SR x4"} < set(volumeNames())
+    assert widget.ui.srVolumeSelector.currentNode().GetName() == "second SR x4"
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "name"),
+    [
+        ("modelFamily", "grey-good", "CT head SR x2"),
+        ("extent", "roi", "CT head SR x4 region"),
+        ("precision", "bfloat16", "CT head SR x4"),
+    ],
+)
+def test_otherResultsAreKept(openPanel, addVolume, parameter, value, name):
+    """The result of another model, scale or part stays as it is; the same again takes its place."""
+    addVolume()
+    widget = openPanel()
+    clickUpscale(widget)
+    first = widget._parameterNode.srVolume, widget._parameterNode.bicubicVolume
+    images = [node.GetImageData() for node in first]
+    if parameter == "extent":
+        widget.ui.extentComboBox.currentIndex = widget.ui.extentComboBox.findData(value)
+    else:
+        setattr(widget._parameterNode, parameter, value)
+    assert widget._parameterNode.srVolume is first[0], "a choice alone changes no output"
+    clickUpscale(widget)
+    second = widget._parameterNode.srVolume
+    assert second.GetName() == name
+    isKept = [node.GetImageData() is image for node, image in zip(first, images)] == [True, True]
+    assert isKept == (second is not first[0]) == (parameter != "precision")
+
+
+def test_anotherSliceIsKept(openPanel, addVolume, layoutManager):
+    addVolume()
+    widget = openPanel()
+    widget._parameterNode.extent = "slice"
+    names = []
+    for offset in (0, 3, 3):
+        layoutManager.sliceWidget("Red").mrmlSliceNode().SetSliceOffset(offset)
+        clickUpscale(widget)
+        names.append(widget._parameterNode.srVolume.GetName())
+    assert names == ["CT head SR x4 slice 0", "CT head SR x4 slice 1", "CT head SR x4 slice 1"]
+
+
+def test_volumeChosenByHandIsFilled(openPanel, addVolume):
+    addVolume()
+    other = addVolume("mine")
+    widget = openPanel()
+    widget.ui.srVolumeSelector.setCurrentNode(other)
+    clickUpscale(widget)
+    assert widget._parameterNode.srVolume is other and other.GetImageData().GetDimensions() == (32, 24, 2)
 
 
 def test_progressIsShownWhileRunning(openPanel, addVolume, worker):
@@ -116,20 +173,22 @@ def test_cancelLeavesTheSceneAsItWas(openPanel, addVolume, worker, errorsShown, 
     assert errorsShown == []
 
 
-def test_cancelBeforeTheResultIsTaken(openPanel, addVolume, monkeypatch):
+def test_cancelComesTooLateWhileTheResultIsAdded(openPanel, addVolume, monkeypatch):
     addVolume()
     widget = openPanel()
-    show = widget._form.showProgress
+    show, enabled = widget._form.showProgress, []
 
     def cancelAtTheEnd(fraction, stage, left):
         show(fraction, stage, left)
+        enabled.append(widget.ui.applyButton.enabled)
         if fraction == 1.0:
             widget.ui.applyButton.click()
 
     monkeypatch.setattr(widget._form, "showProgress", cancelAtTheEnd)
     clickUpscale(widget)
-    assert volumeNames() == ["CT head"]
-    assert "Cancelled" in widget.ui.statusLabel.text
+    assert set(enabled[:-1]) == {True} and not enabled[-1]
+    assert "CT head SR x4" in volumeNames()
+    assert "Created" in widget.ui.statusLabel.text and isReady(widget)
 
 
 def test_cancelWhilePackagesAreInstalled(openPanel, addVolume, worker, firstUse):
@@ -320,3 +379,45 @@ def test_comparisonIsOneClickAway(openPanel, addVolume, layoutManager):
     assert layoutManager.layout != before and widget._compareView.shown, "a new result is shown in place of the old one"
     widget.exit()
     assert layoutManager.layout == before
+
+
+def test_comparisonOutlivesChoicesAndFollowsTheRun(openPanel, addVolume, layoutManager, scene):
+    node, other = addVolume(), addVolume("other")
+    widget = openPanel()
+    clickUpscale(widget)
+    before = layoutManager.layout
+    widget.ui.compareButton.click()
+    widget.ui.originalCheckBox.click()
+    first = [widget._parameterNode.srVolume, widget._parameterNode.bicubicVolume, node]
+    assert shownVolumes(layoutManager) == first
+    logic = layoutManager.sliceWidget("SuperResolutionSR").sliceLogic()
+    logic.SetSliceOffset(3.0)
+    widget.ui.modelFamilyComboBox.currentIndex = 1
+    widget.ui.scaleComboBox.currentIndex = 0
+    widget.ui.inputVolumeSelector.setCurrentNode(other)
+    assert shownVolumes(layoutManager) == first, "what is shown is still true"
+    widget.ui.inputVolumeSelector.setCurrentNode(node)
+    clickUpscale(widget)
+    assert [each.GetName() for each in shownVolumes(layoutManager)] == [
+        "CT head SR x2",
+        "CT head bicubic x2",
+        "CT head",
+    ]
+    assert logic.GetSliceOffset() == pytest.approx(3.0), "the same slice"
+    scene.RemoveNode(widget._parameterNode.srVolume)
+    assert layoutManager.layout == before
+
+
+def test_differenceIsComputedOnceAResult(openPanel, addVolume, layoutManager, monkeypatch):
+    from SuperResolutionLib import mrml_difference
+
+    addVolume()
+    widget = openPanel()
+    clickUpscale(widget)
+    widget.ui.compareButton.click()
+    widget.ui.differenceCheckBox.click()
+    computed, subtract = [], mrml_difference.subtract
+    monkeypatch.setattr(mrml_difference, "subtract", lambda *arrays: computed.append(0) or subtract(*arrays))
+    clickUpscale(widget)
+    waitUntil(lambda: not widget._compareView._catchUpTimer.isActive())
+    assert len(computed) == 1 and len(shownVolumes(layoutManager)) == 3

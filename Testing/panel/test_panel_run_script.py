@@ -158,3 +158,38 @@ def test_workersAreIndependent(module, addVolume):
     ]
     waitUntil(lambda: not any(run.running for run in runs))
     assert [run.error for run in runs] == [None, None]
+
+
+def test_stepsLeaveNoTimersBehind(logic, addVolume, monkeypatch):
+    import qt
+
+    def singleShot(milliseconds, function):
+        """As Slicer's, which deletes none of its timers."""
+        timer = qt.QTimer(qt.application)
+        timer.setSingleShot(True)
+        timer.timeout.connect(function)
+        timer.start(milliseconds)
+
+    monkeypatch.setattr(qt.QTimer, "singleShot", staticmethod(singleShot))
+    before = len(qt.application.findChildren(qt.QTimer))
+    run = logic.upscale(addVolume(), "grey-fast", waitForCompletion=False)
+    waitUntil(lambda: not run.running)
+    assert len(qt.application.findChildren(qt.QTimer)) == before
+
+
+def test_cancelIsIgnoredWhileTheResultIsAdded(logic, addVolume, scene):
+    ended = []
+    node = addVolume()
+    run = logic.upscale(node, "grey-fast", waitForCompletion=False, completed=lambda *about: ended.append(about))
+    tag = scene.AddObserver(scene.NodeAddedEvent, lambda _caller, _event: run.cancel())
+    waitUntil(lambda: not run._isStepping and not run.running)
+    scene.RemoveObserver(tag)
+    ((nodes, error),) = ended
+    assert error is None and all(each.GetScene() is scene for each in nodes)
+
+
+def test_resultSaysWhichPartItIs(logic, addVolume):
+    node = addVolume()
+    regions = ((0, 8), (0, 6), (1, 2)), ((0, 8), (0, 6), (0, 2)), ((2, 8), (0, 6), (1, 2))
+    names = [logic.upscale(node, "grey-fast", region=region)[0].GetName() for region in regions]
+    assert names == ["CT head SR x4 slice 1", "CT head SR x4", "CT head SR x4 region"]

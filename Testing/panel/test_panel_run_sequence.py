@@ -40,6 +40,22 @@ def test_everyTimePointIsUpscaled(openPanel, heart, worker):
     assert all(job.isReleased for job in worker.jobs)
 
 
+def test_anotherModelGetsItsOwnSequence(openPanel, heart):
+    widget = openOnAll(openPanel)
+    clickUpscale(widget)
+    first = widget._parameterNode.srVolume
+    series = mrml_sequence.timeSeriesOf(first)
+    series.browserNode.SetSelectedItemNumber(2)
+    clickUpscale(widget)
+    assert widget._parameterNode.srVolume is first, "the same again"
+    series = mrml_sequence.timeSeriesOf(first)
+    widget.ui.modelFamilyComboBox.currentIndex = 1
+    clickUpscale(widget)
+    assert widget._parameterNode.srVolume is not first
+    assert mrml_sequence.timeSeriesOf(first).sequenceNode is series.sequenceNode
+    assert series.volume(0).array.shape == (2, 24, 32)
+
+
 def test_onlyTheShownTimePoint(openPanel, heart, worker):
     clickUpscale(openPanel())
     assert len(worker.calls) == 1

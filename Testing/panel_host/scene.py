@@ -68,6 +68,10 @@ class HeadlessApplication:
     def useLayoutManager(self, layoutManager) -> None:
         self._layoutManager = layoutManager
 
+    def connect(self, signal: str, slot) -> bool:
+        """Signals of the application, such as ``startupCompleted()``, are never sent here."""
+        return True
+
     def coreIOManager(self):
         return self._io
 

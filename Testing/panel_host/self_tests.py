@@ -9,7 +9,7 @@ import slicer
 
 from .scripted_module import loadModule, openModule
 from .strict import failOnHiddenErrors
-from .widgets import qMRMLNodeComboBox
+from .widgets import destroy
 
 MODULE = Path(__file__).resolve().parents[2] / "SuperResolution" / "SuperResolution.py"
 
@@ -32,7 +32,5 @@ def modulesOfSlicer():
         finally:
             for panel in opened:
                 panel.self().cleanup()
-                for selector in panel.findChildren(qMRMLNodeComboBox):
-                    selector.setMRMLScene(None)  # the scene lives on, and would tell a selector that is gone
-                panel.deleteLater()
+                destroy(panel)
             slicer.mrmlScene.Clear(0)

@@ -97,6 +97,27 @@ def _flag(name: str, changesItems: bool = False):
     return Property(bool, lambda self: self._flags[name], write)
 
 
+def destroy(widget) -> None:
+    """Delete a widget at once, with all that is in it; without an event loop ``deleteLater`` would keep it."""
+    widget.deleteLater()
+    qt.QCoreApplication.sendPostedEvents(widget, qt.QEvent.DeferredDelete)
+
+
+class SceneObservers:
+    """Calls a function when nodes come and go."""
+
+    def __init__(self):
+        self._scene, self._tags = None, []
+
+    def follow(self, scene, function) -> None:
+        """Observe this scene, or none, instead of the one before."""
+        for tag in self._tags:
+            self._scene.RemoveObserver(tag)
+        events = ("NodeAddedEvent", "NodeRemovedEvent", "EndBatchProcessEvent") if scene is not None else ()
+        self._scene = scene
+        self._tags = [scene.AddObserver(getattr(scene, event), lambda _c, _e: function()) for event in events]
+
+
 class qMRMLNodeComboBox(qt.QWidget):
     """Lists the nodes of some classes in the scene, and follows it as nodes come and go."""
 
@@ -108,7 +129,8 @@ class qMRMLNodeComboBox(qt.QWidget):
         self._flags = {"noneEnabled": False, "addEnabled": True, "removeEnabled": True, "renameEnabled": False}
         self._flags["showChildNodeTypes"] = True
         self._scene = None
-        self._observerTags = []
+        self._observers = observers = SceneObservers()
+        self.destroyed.connect(lambda: observers.follow(None, None))  # the scene lives on
         self._nodeTypes = []
         self._noneDisplay = "None"
         self._baseName = ""
@@ -154,13 +176,8 @@ class qMRMLNodeComboBox(qt.QWidget):
     def setMRMLScene(self, scene):
         if scene is self._scene:
             return
-        for tag in self._observerTags:
-            self._scene.RemoveObserver(tag)
-        self._observerTags = []
         self._scene = scene
-        if scene is not None:
-            events = scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndBatchProcessEvent
-            self._observerTags = [scene.AddObserver(event, lambda _c, _e: self.refresh()) for event in events]
+        self._observers.follow(scene, self.refresh)
         self.refresh()
 
     def nodes(self) -> list:

@@ -378,6 +378,46 @@ def test_a_child_that_turns_idle_just_when_the_run_starts(worker, card):
     job.release()
 
 
+def test_a_warm_child_that_is_killed_before_it_begins(warm, card):
+    pid = warm._child.pid
+    os.kill(pid, signal.SIGSTOP)
+    job = warm.start(image(), card, CPU)
+    os.kill(pid, signal.SIGKILL)
+    assert ended(job) == "done" and job.repeated
+    job.release()
+
+
+def test_the_second_child_waits_until_the_image_is_written(worker, card, monkeypatch):
+    from SuperResolutionLib import jobs
+
+    write, at_work = jobs.write_request, []
+
+    def write_slowly(*arguments, **named):
+        at_work.append(threading.current_thread())
+        wait_for(lambda: worker._job is not None and worker._job.repeated)
+        time.sleep(0.2)
+        assert len(at_work) == 1, "two threads write the same files"
+        write(*arguments, **named)
+
+    monkeypatch.setattr(jobs, "write_request", write_slowly)
+    worker._command, proper = [sys.executable, "-c", "pass"], worker._command
+    job = worker.start(image(), card, CPU)
+    worker._command = proper
+    assert ended(job) == "done" and job.repeated and len(at_work) == 1
+    job.release()
+
+
+def test_a_child_without_torch_says_that_there_are_no_devices(tmp_path):
+    worker = Worker(child_that(tmp_path, "import sys; sys.modules['torch'] = None"), temporary=tmp_path)
+    worker.warm()
+    wait_for(lambda: worker.poll() or worker.devices is not None)
+    assert worker.devices == [] and worker.alive
+    worker.discard_child()
+    worker.warm()
+    assert worker.devices is None, "it may have been installed since"
+    worker.close()
+
+
 def test_the_child_dies_with_its_parent(card, tmp_path):
     program = f"""
     import sys, time; sys.path[:0] = {sys.path!r}
@@ -426,3 +466,10 @@ def test_statuses_in_words():
     assert child.describe_status(-11) == "crashed (SIGSEGV)" == child.describe_status(139)
     assert child.describe_status(0xC0000005) == "crashed (status 0xc0000005)"
     assert os.name == "nt" or child.describe_status(-15) == "was ended from outside (SIGTERM)"
+
+
+def test_what_slicers_launcher_hides():
+    said = "error: [python-real] exit abnormally - Report the problem."
+    assert child.describe_status(1, "Traceback") == "ended with status 1"
+    assert "memory" in child.describe_status(1, said)
+    assert child.describe_status(1, f"Fatal Python error: Segmentation fault\n{said}") == "crashed"

@@ -187,10 +187,8 @@ def clickUpscale(widget, seconds: float = 60) -> None:
 
 
 def closePanel(widget) -> None:
-    """What Slicer does with a panel before it quits; its selectors let go of the scene, as they do when they die."""
-    from Testing.panel_host.widgets import qMRMLNodeComboBox
+    """What Slicer does with a panel before it quits."""
+    from Testing.panel_host.widgets import destroy
 
     widget.cleanup()
-    for selector in widget.parent.findChildren(qMRMLNodeComboBox):
-        selector.setMRMLScene(None)
-    widget.parent.deleteLater()
+    destroy(widget.parent)

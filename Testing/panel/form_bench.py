@@ -108,6 +108,7 @@ def openForm(*cards, sliceNode=None, catalog=None):
 
     from SuperResolutionLib import mrml
     from SuperResolutionPanel.form import Form
+    from Testing.panel_host.widgets import destroy
 
     catalog = catalog or Catalog(*(cards or [card()]))
     widget = slicer.util.loadUI(str(FORM))
@@ -128,7 +129,7 @@ def openForm(*cards, sliceNode=None, catalog=None):
         parameters.RemoveObserver(observer)
         parameters.disconnectGui(tag)
         bench.form.forget()
-        widget.deleteLater()
+        destroy(widget)
 
     bench.update, bench.close, bench.onCatalogChanged = update, close, update
     return bench

@@ -161,3 +161,17 @@ def test_widgetsShowTheirPropertiesAsPythonQtDoes(module):
     box.checked = True
     box.text = "Go"
     assert (box.checked, box.text, box.isChecked()) == (True, "Go", True)
+
+
+def test_selectorLetsGoOfTheSceneWhenItDies(scene):
+    from Testing.panel_host.widgets import destroy, qMRMLNodeComboBox
+
+    selector = qMRMLNodeComboBox()
+    selector.setMRMLScene(scene)
+    called = []
+    selector._observers.follow(scene, lambda: called.append(1))
+    scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
+    assert called == [1]
+    destroy(selector)
+    scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
+    assert called == [1]

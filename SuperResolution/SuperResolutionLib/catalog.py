@@ -13,12 +13,14 @@ from functools import lru_cache
 from pathlib import Path
 
 from .errors import ModelError
+from .networks import ARCHITECTURES
 
 BUNDLED = Path(__file__).parent / "models"
 CARD = "card.json"
 WEIGHTS = "weights.safetensors"
 
 _ID = re.compile(r"^(?P<stem>[a-z0-9]+(?:-[a-z0-9]+)*)-x(?P<scale>[0-9]+)-(?P<kind>psnr|gan)$")
+_TEXTS = ("id", "title", "description", "architecture", "domain", "license", "sha256")
 _REQUIRED = ("id", "title", "architecture", "config", "domain", "intensity", "spacing_mm", "license", "sha256")
 
 
@@ -79,7 +81,10 @@ class ModelCard:
         except OSError as error:
             raise ModelError(f"The weights of {self.id} cannot be read: {self.weights}: {error.strerror}.") from error
         if found != self.sha256:
-            raise ModelError(f"The weights of {self.id} are damaged: {self.weights} does not match its card's SHA-256.")
+            raise ModelError(
+                f"The weights of {self.id} are damaged: {self.weights} does not match its card's SHA-256; "
+                "install it again."
+            )
 
 
 def split_id(model_id: str) -> tuple[str, int]:
@@ -105,10 +110,11 @@ def load_card(folder: Path) -> ModelCard:
         missing = [name for name in _REQUIRED if name not in card]
         if missing:
             raise ModelError(f"The model card {folder / CARD} lacks {', '.join(missing)}.")
-        family, scale = split_id(card["id"])
+        family, scale = split_id(str(card["id"]))
         config, spacing = dict(card["config"]), card["spacing_mm"]
         if config.get("scale") != scale or config.get("channels") not in (1, 3):
             raise ModelError(f"The model card {folder / CARD} contradicts its id: config must give scale and channels.")
+        _check_fields(card, folder / CARD)
         _check_intensity(card["intensity"], folder / CARD)
         return ModelCard(
             id=card["id"],
@@ -133,6 +139,30 @@ def load_card(folder: Path) -> ModelCard:
         raise ModelError(f"The model card {folder / CARD} cannot be read: {error}.") from error
 
 
+def _check_fields(card: dict, path: Path) -> None:
+    """Check what the doors read of a card; ``schema.json`` says more, but only a package could check it."""
+    for name in _TEXTS:
+        if not isinstance(card.get(name, ""), str):
+            raise ModelError(f"The model card {path} needs a text as its {name}.")
+    if card["architecture"] not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise ModelError(f"The model card {path} names the architecture '{card['architecture']}'; known are {known}.")
+    measured = card.get("measured", [])
+    if not isinstance(measured, list) or not all(_is_measurement(entry) for entry in measured):
+        raise ModelError(f"The model card {path} needs a list of sets, with images and methods, as measured.")
+
+
+def _is_measurement(entry) -> bool:
+    """Whether it reads {"set": text, "images": n, "methods": {name: {"psnr": number, "ssim": number}}}."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("set"), str) or "images" not in entry:
+        return False
+    methods = entry.get("methods")
+    return isinstance(methods, dict) and all(
+        isinstance(scores, dict) and all(isinstance(scores.get(key), (int, float)) for key in ("psnr", "ssim"))
+        for scores in methods.values()
+    )
+
+
 def _check_intensity(intensity: dict, path: Path) -> None:
     bounds = [intensity[name] for name in ("low", "high") if name in intensity]
     numbers = all(isinstance(bound, (int, float)) for bound in bounds)
@@ -152,7 +182,7 @@ class ModelCatalog:
     def __init__(self, folders: Iterable[Path]):
         self.problems: list[str] = []
         found: dict[str, ModelCard] = {}
-        for folder in (path.parent for root in folders for path in sorted(Path(root).glob(f"*/{CARD}"))):
+        for folder in (place for root in self._readable(folders) for place in root):
             try:
                 card = load_card(folder)
             except ModelError as error:
@@ -172,8 +202,20 @@ class ModelCatalog:
         """
         named = [Path(part) for part in os.environ.get("SUPERRESOLUTION_MODELS", "").split(os.pathsep) if part]
         folders = [BUNDLED, *named, own_folder or user_folder()]
-        # Each folder once: a model is not left out in favor of itself.
-        return cls({folder.resolve(): folder for folder in folders}.values())
+        return cls(folders)
+
+    def _readable(self, folders: Iterable[Path]) -> list[list[Path]]:
+        """The model folders in each folder, which counts once: a model is not left out in favor of itself."""
+        places: dict[Path, list[Path]] = {}
+        for folder in map(Path, folders):
+            try:
+                key = folder.resolve()
+                if key not in places:
+                    places[key] = model_folders(folder)
+            except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a null character
+                reason = getattr(error, "strerror", None) or error
+                self.problems.append(f"The model folder {folder!s} cannot be read ({reason}); choose another one.")
+        return list(places.values())
 
     def families(self) -> dict[str, list[ModelCard]]:
         """Family to its models, sorted by scale."""
@@ -226,10 +268,26 @@ def user_folder() -> Path:
     return base / "SuperResolution" / "models"
 
 
+def model_folders(folder: Path) -> list[Path]:
+    """The subfolders that hold a model card, sorted; none if the folder does not exist.
+
+    Raises:
+        OSError, RuntimeError, ValueError: if it cannot be read.
+    """
+    try:
+        os.listdir(folder)  # glob passes over a folder that may not be read
+    except FileNotFoundError:
+        return []
+    return [path.parent for path in sorted(folder.glob(f"*/{CARD}"))]
+
+
 def is_own(card: ModelCard, folder: Path) -> bool:
     """Whether a model lies in a user's own folder; a bundled one never does, wherever that folder is."""
     place = card.weights.parent.parent.resolve()
-    return place == folder.resolve() and place != BUNDLED.resolve()
+    try:
+        return place == folder.resolve() and place != BUNDLED.resolve()
+    except (OSError, RuntimeError, ValueError):
+        return False
 
 
 def remove_model(card: ModelCard, folder: Path) -> None:

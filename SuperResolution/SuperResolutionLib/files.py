@@ -77,7 +77,7 @@ def read_volume(path: str | os.PathLike, series: str | None = None) -> Volume:
         nifti.restore_missing(path, array)
     if array.ndim == 4 and array.shape[3] == 4:
         array = np.ascontiguousarray(array[..., :3])
-        source["Notice"] = "The alpha channel (transparency) was dropped."
+        source["Notice"] = "The alpha channel (transparency) is dropped."
     if format_name in ("PNG", "JPEG"):
         source["Spacing"] = "unknown"
     matrix = itk.image_geometry(image)

@@ -29,6 +29,7 @@ class Forecast:
         work: input voxels times the network's calls for each, in proportion to the time on one device. What surrounds
             a region and has to be computed with it counts too.
         warnings: sentences for the user.
+        refusal: the one of them with which ``upscale`` would refuse the run as things are; empty if it would not.
     """
 
     size: tuple[int, int, int]
@@ -36,6 +37,7 @@ class Forecast:
     memory_bytes: int
     work: int
     warnings: tuple[str, ...]
+    refusal: str = ""
 
 
 def forecast(
@@ -69,9 +71,11 @@ def forecast(
         warnings.append(
             f"The slices have {shape[0]} x {shape[1]} voxels; below {FEW_PIXELS} across, details may be invented."
         )
+    refusal = ""
     if free_bytes is not None and memory > MEMORY_SHARE * free_bytes:
-        warnings.append(too_large(layout, memory, free_bytes))
-    return Forecast(layout.output_size, layout.output_bytes, memory, _work(layout, card), tuple(warnings))
+        refusal = too_large(layout, memory, free_bytes)
+        warnings.append(refusal)
+    return Forecast(layout.output_size, layout.output_bytes, memory, _work(layout, card), tuple(warnings), refusal)
 
 
 def _work(layout: Layout, card: ModelCard) -> int:
@@ -119,6 +123,6 @@ def too_large(layout: Layout, needed: int, free: int) -> str:
     """The sentence for an output that does not fit into memory; all numbers in bytes."""
     size = " x ".join(map(str, layout.output_size))
     return (
-        f"The output of {size} voxels needs about {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are "
-        "free; upscale a region of the image (--region in the terminal) or choose a smaller scale."
+        f"The output of {size} voxels needs about {needed / 1e9:.1f} GB of memory, more than {MEMORY_SHARE:.0%} of the "
+        f"{free / 1e9:.1f} GB that are free; upscale a region of the image or choose a smaller scale."
     )

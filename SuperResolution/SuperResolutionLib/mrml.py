@@ -12,7 +12,7 @@ import vtk
 from vtk.util import numpy_support
 
 from .errors import DataError
-from .volume import Volume
+from .volume import Volume, check_geometry
 
 PROVENANCE_PREFIX = "SuperResolution."
 
@@ -55,6 +55,7 @@ def checkInputNode(node) -> None:
     image = node.GetImageData()
     if image is None or image.GetNumberOfPoints() == 0 or image.GetPointData().GetScalars() is None:
         raise DataError(f"'{name}' holds no voxels.")
+    check_geometry(ijkToRAS(node))
 
 
 def isImageVolume(node) -> bool:

@@ -208,13 +208,13 @@ def _real_colour(channels: int, card: ModelCard) -> tuple[int, list[str]]:
     notices = []
     if channels == 4:
         channels = 3
-        notices.append("The alpha channel (transparency) was dropped.")
+        notices.append("The alpha channel (transparency) is dropped.")
     if channels not in (1, 3):
         raise DataError(f"The image has {channels} components; super-resolution takes scalar or RGB images.")
     if channels == 1 and card.channels == 3:
         raise ModelError(f"{card.id} is a color model and the image is scalar; choose a model with 1 channel.")
     if channels == 3 and card.channels == 1:
-        notices.append("A grey model ran on each color channel by itself; colors may shift at edges.")
+        notices.append("A grey model runs on each color channel by itself; colors may shift at edges.")
     return channels, notices
 
 

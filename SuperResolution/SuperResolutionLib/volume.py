@@ -35,10 +35,7 @@ class Volume:
             raise DataError(f"A volume has 3 axes, or 4 with color; this array has {self.array.ndim}.")
         if 0 in self.array.shape:
             raise DataError("The image holds no voxels: one of its axes has length 0.")
-        matrix = np.asarray(self.ijk_to_ras, dtype=np.float64)
-        if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not _spans_space(matrix[:3, :3]):
-            raise DataError("The image geometry is not usable: its directions and spacings do not span space.")
-        object.__setattr__(self, "ijk_to_ras", matrix)
+        object.__setattr__(self, "ijk_to_ras", check_geometry(self.ijk_to_ras))
 
     @property
     def size(self) -> tuple[int, int, int]:
@@ -59,6 +56,20 @@ class Volume:
     def with_array(self, array: np.ndarray) -> Volume:
         """The same place in the patient with other voxels of the same size."""
         return replace(self, array=array)
+
+
+def check_geometry(ijk_to_ras: np.ndarray) -> np.ndarray:
+    """A (4, 4) matrix as float64.
+
+    Raises:
+        DataError: if it cannot be inverted: a spacing is zero or no number, or two axes are parallel.
+    """
+    matrix = np.asarray(ijk_to_ras, dtype=np.float64)
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not _spans_space(matrix[:3, :3]):
+        raise DataError(
+            "The image geometry is not usable: its directions and spacings do not span space; correct its header."
+        )
+    return matrix
 
 
 def _spans_space(axes: np.ndarray) -> bool:

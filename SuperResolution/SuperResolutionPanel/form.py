@@ -78,6 +78,8 @@ class Form:
                 for all of them is visible only if there are more.
         """
         self._parameterNode, self._channels, self._timePoints = parameterNode, channels, timePoints
+        if self._input.node is not None and self._input.node is not parameterNode.inputVolume and not self._isRunning:
+            self.showStatus("")  # it spoke of the volume before
         self._input.follow(parameterNode.inputVolume)
         self._inputKind = _kindOf(parameterNode.inputVolume)
         catalog = self._catalog()

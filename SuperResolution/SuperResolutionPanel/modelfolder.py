@@ -8,7 +8,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from SuperResolutionLib.catalog import is_own, remove_model, user_folder
+from SuperResolutionLib.catalog import is_own, model_folders, remove_model, user_folder
 from SuperResolutionLib.errors import SuperResolutionError
 
 SETTING = "SuperResolution/ModelFolder"
@@ -56,9 +56,16 @@ class ModelFolder:
     def _onBrowse(self, _checked=False) -> None:
         title = _("Folder with your own models")
         folder = qt.QFileDialog.getExistingDirectory(self._ui.modelFolderLineEdit, title, str(chosenFolder()))
-        if folder:
-            qt.QSettings().setValue(SETTING, folder)
-            self._onChanged()
+        if not folder:
+            return
+        try:
+            model_folders(Path(folder))
+        except (OSError, RuntimeError, ValueError) as error:
+            sentence = _("The folder {folder} cannot be read: {error}. Choose another one.")
+            slicer.util.errorDisplay(sentence.format(folder=folder, error=error))
+            return
+        qt.QSettings().setValue(SETTING, folder)
+        self._onChanged()
 
     def _onDelete(self, _checked=False) -> None:
         card = self._card

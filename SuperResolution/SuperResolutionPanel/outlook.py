@@ -21,12 +21,14 @@ class Outlook:
         line: output size and expected time; empty if nothing can be said.
         warnings: sentences to keep in mind.
         refusal: the sentence that says why the run is impossible; empty if it is not.
+        tooLarge: the sentence with which the run would be refused as long as no memory becomes free; empty if it fits.
         work: ``Forecast.work`` of the run, for ``speed.remember``; 0 if it is impossible.
     """
 
     line: str = ""
     warnings: tuple[str, ...] = ()
     refusal: str = ""
+    tooLarge: str = ""
     work: float = 0
 
 
@@ -69,7 +71,7 @@ def outlook(
     work = foreseen.work * timePoints
     seconds = speed.secondsFor(card.id, device, work, precision)
     line = _sizeText(foreseen, makeBicubic, timePoints) + "\n" + _timeText(seconds, deviceText)
-    return Outlook(line, foreseen.warnings, work=work)
+    return Outlook(line, foreseen.warnings, tooLarge=foreseen.refusal, work=work)
 
 
 def _sizeText(foreseen, makeBicubic: bool, timePoints: int) -> str:

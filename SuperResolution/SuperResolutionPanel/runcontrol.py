@@ -8,7 +8,7 @@ import traceback
 import slicer
 from slicer.i18n import tr as _
 
-from SuperResolutionLib.errors import Cancelled, SuperResolutionError
+from SuperResolutionLib.errors import Cancelled, ResourceError, SuperResolutionError
 from SuperResolutionPanel import speed
 
 
@@ -63,6 +63,8 @@ class RunControl:
                 raise Cancelled(_("The run was cancelled."))
             self._began = time.monotonic()
             chosen = arguments()
+            if self._form.outlook.tooLarge:  # before the input is copied for a run that would be refused
+                raise ResourceError(self._form.outlook.tooLarge)
             self._forecast = (chosen["device"], self._form.outlook.work, chosen["precision"])
             callbacks = {"progress": self._form.showProgress, "completed": self._onCompleted}
             self._run = self._upscale(waitForCompletion=False, **callbacks, **chosen)

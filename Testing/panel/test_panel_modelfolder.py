@@ -98,6 +98,17 @@ def test_browse(bench, own, choose, settings):
     assert OWN in families(bench)
 
 
+def test_browseToAFolderThatCannotBeRead(bench, choose, tmp_path, errorsShown):
+    from SuperResolutionPanel.modelfolder import chosenFolder
+
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    choose(loop)
+    bench.ui.modelFolderBrowseButton.click()
+    assert chosenFolder() == user_folder()
+    assert "cannot be read" in errorsShown[0]
+
+
 def test_bundledModelsCannotBeDeleted(bench, choose):
     bench.parameters.modelFamily = "span-general-psnr"
     assert not bench.ui.modelDeleteButton.enabled

@@ -98,3 +98,23 @@ def test_anUpdateTakesLessThanFiveMilliseconds(module, scene):
                 bench.form.refresh()
                 durations.append(time.perf_counter() - started)
             assert sorted(durations)[10] < 0.005, extent
+
+
+def test_anOutputThatDoesNotFitIsSaid(outlook, monkeypatch):
+    import psutil
+
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: types.SimpleNamespace(available=10**6))
+    seen = outlook(addImage((2, 200, 200), spacing=(0.5, 0.5, 3)), card())
+    assert "800 x 800 x 2 voxels" in seen.tooLarge and "90%" in seen.tooLarge
+    assert "terminal" not in seen.tooLarge and not seen.refusal
+
+
+def test_aBrokenGeometryIsRefused(outlook):
+    import numpy as np
+    import slicer
+
+    node = addImage((2, 200, 200))
+    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(np.diag((0.0, 0.5, 3, 1))))
+    assert "geometry" in outlook(node, card()).refusal
+    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(np.diag((np.nan, 0.5, 3, 1))))
+    assert "geometry" in outlook(node, card()).refusal

@@ -192,3 +192,23 @@ def test_a_model_that_cannot_be_removed_says_why(folder, monkeypatch):
     monkeypatch.setattr(Path, "unlink", refuse)
     with pytest.raises(ModelError, match=r"card\.json: Permission denied"):
         remove_model(ModelCatalog([folder]).cards[0], folder)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"measured": "good"}, {"measured": [{"psnr": 30}]}, {"title": 5}, {"domain": 3}, {"architecture": "unheard_of"}],
+    ids=str,
+)
+def test_a_card_that_doors_could_not_read_is_left_out(tmp_path, wrong):
+    card = json.loads((BUNDLED / "span-general-x4-psnr" / "card.json").read_text(encoding="utf-8"))
+    folder = tmp_path / "span-mine-x4-psnr"
+    folder.mkdir()
+    (folder / "card.json").write_text(json.dumps({**card, "id": folder.name, **wrong}), encoding="utf-8")
+    catalog = ModelCatalog([tmp_path])
+    assert not catalog.cards and str(folder) in catalog.problems[0]
+
+
+def test_a_folder_that_cannot_be_resolved_is_a_problem(tmp_path):
+    catalog = ModelCatalog([Path("null\0character"), BUNDLED, BUNDLED])
+    assert len(catalog.problems) == 1 and "cannot be read" in catalog.problems[0]
+    assert catalog.cards

@@ -341,7 +341,7 @@ def arguments_with(places: dict[str, str], argument: str) -> str:
 def test_more_than_memory(refused, ct, tmp_path, monkeypatch):
     free = namedtuple("Memory", "available")(100_000)
     monkeypatch.setattr("psutil.virtual_memory", lambda: free)
-    refused(5, ["48 x 40 x 3", "memory", "--region"], "upscale", ct, tmp_path / "sr.nrrd", "--model", X2)
+    refused(5, ["48 x 40 x 3", "memory", "upscale a region"], "upscale", ct, tmp_path / "sr.nrrd", "--model", X2)
 
 
 @pytest.mark.parametrize("free, bicubic, status", [(12_000, False, 0), (11_000, False, 5), (12_000, True, 5)])

@@ -264,7 +264,7 @@ def test_memory_that_would_not_suffice(grey, monkeypatch):
     import psutil
 
     monkeypatch.setattr(psutil, "virtual_memory", lambda: types.SimpleNamespace(available=10_000))
-    with pytest.raises(ResourceError, match=r"96 x 80 x 3 .*--region"):
+    with pytest.raises(ResourceError, match=r"96 x 80 x 3 .*region"):
         upscale(volume(np.int16), grey, Options(**CPU))
 
 

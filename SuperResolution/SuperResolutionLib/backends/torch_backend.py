@@ -101,7 +101,7 @@ class TorchModel:
             size = f"{plane.shape[2]} x {plane.shape[1]}"
             raise ResourceError(
                 f"The memory of {self.device} does not suffice for slices of {size} voxels; upscale a region of the "
-                "image (--region in the terminal), enlarge fewer rows at once (--tile), or use another device."
+                "image, or use another device."
             ) from error
         if self.precision == "float16" and not np.isfinite(enlarged).all():
             raise UsageError("The range of float16 does not suffice for this model; choose bfloat16 or float32.")

@@ -20,13 +20,15 @@ def training_entry(config, state: dict, run: Path) -> dict:
 
     Args:
         config: what was trained.
-        state: the checkpoint; ``step``, and if they are there ``hardware``, ``precision`` and ``notes``.
+        state: the checkpoint; ``step``, and if they are there ``hardware``, ``notes`` and ``losses``, which says for
+            each phase what was really used.
         run: folder with the run's tables.
     """
-    losses = [describe_losses(phase.losses, config.channels) for phase in config.phases]
+    used = state.get("losses", {})
+    losses = [used.get(i) or describe_losses(p.losses, config.channels) for i, p in enumerate(config.phases)]
     phases = [_phase(phase, text) for phase, (text, _) in zip(config.phases, losses)]
-    files = {entry["file"]: entry for _, used in losses for entry in used}
-    hours = training_hours(run)
+    files = {entry["file"]: entry for _, entries in losses for entry in entries}
+    hours = training_hours(run, state["step"])
     training = {
         "data": config.card["data"],
         "steps": int(state["step"]),
@@ -61,9 +63,13 @@ def describe_losses(spec: dict, channels: int) -> tuple[str, list[dict]]:
     from .losses import GeneratorLosses
 
     try:
-        losses = GeneratorLosses(spec, channels)
+        return used_losses(GeneratorLosses(spec, channels))
     except SuperResolutionError:
         return " + ".join(f"{name} {value}" for name, value in spec.items()), []
+
+
+def used_losses(losses) -> tuple[str, list[dict]]:
+    """As ``describe_losses``, of losses at work."""
     keys = ("file", "sha256", "backbone", "layers")
     return losses.describe(), [{key: about[key] for key in keys} for about in losses.used_features]
 
@@ -74,11 +80,11 @@ def _degradation(spec: dict) -> str:
     return "antialiased bicubic, " + ", ".join(f"{name} {value}" for name, value in spec.items())
 
 
-def training_hours(run: Path) -> float | None:
-    """Hours of computing, from the run's table of steps; None where there is none."""
+def training_hours(run: Path, step: int) -> float | None:
+    """Hours of computing up to a step, from the run's table of steps; None where there is none."""
     try:
         with (run / STEPS).open(newline="", encoding="utf-8") as file:
-            return sum(float(row[SECONDS]) for row in csv.DictReader(file)) / 3600
+            return sum(float(row[SECONDS]) for row in csv.DictReader(file) if int(row["step"]) <= step) / 3600
     except (OSError, KeyError, ValueError):
         return None
 

@@ -19,7 +19,7 @@ from SuperResolutionLib.errors import DataError
 
 from .compact import grow, shrink, shrink_finished
 from .config import Config
-from .crops import compress_set, expand_set
+from .crops import compress_set, cut_note, expand_set, kept_share
 from .features import feature_files
 from .loss_terms import read_losses
 from .packed import PackedSet
@@ -44,7 +44,7 @@ def pack_bundle(folder: Path, configs: list[Config], packed: Path, runs: Path, m
         mib: how large all files may be together; at most ``LARGEST``.
 
     Returns:
-        Bytes of the states, of the data, and in all.
+        Bytes of the states, of the data, and in all; ``kept``: set -> share of its pixels, of sets that were cut.
 
     Raises:
         DataError: if the states alone are too large.
@@ -61,10 +61,13 @@ def pack_bundle(folder: Path, configs: list[Config], packed: Path, runs: Path, m
         raise DataError(
             f"The runs take {states / 2**20:.0f} MiB, and there is room for {room / 2**20:.0f}; pack fewer."
         )
+    kept = {}
     for name, data in _data(open_configs, packed, room - states):
         entries[f"packed/{name}"] = data
+        if kept_share(data) < 1:
+            kept[name] = kept_share(data)
     _write_parts(folder, entries)
-    return {"states": states, "data": _size(entries) - states, "bytes": _size(entries)}
+    return {"states": states, "data": _size(entries) - states, "bytes": _size(entries), "kept": kept}
 
 
 def unpack_bundle(folder: Path, packed: Path, runs: Path) -> list[str]:
@@ -106,6 +109,29 @@ def read_status(run: Path) -> dict:
 def is_finished(run: Path) -> bool:
     """Whether a run has done all its steps."""
     return bool(read_status(run).get("finished"))
+
+
+def note_cut_sets(run: Path, config: Config, packed: Path, begun: int) -> None:
+    """Put into the notes of a run, which its model card shows, which of its sets are cut to crops.
+
+    Args:
+        begun: step from which on they were used; what a phase before it ended with stays as it is.
+    """
+    abouts = {name: PackedSet(packed, name).about for name in config.data.sets}
+    said = [cut_note(name, about["kept"]) for name, about in abouts.items() if about.get("kept", 1) < 1]
+    for path in [*run.glob("phase-*.pt"), run / CHECKPOINT] if said else []:
+        if not path.exists():
+            continue
+        state = torch.load(path, weights_only=True, map_location="cpu")
+        new = [note for note in said if note not in state["notes"]]
+        if new and state["step"] > begun:
+            state["notes"] = [*state["notes"], *new]
+            _put(path, _tensor_bytes(state))
+    status = read_status(run)
+    new = [note for note in said if note not in status.get("notes", [])]
+    if new and status.get("step", 0) > begun:
+        status["notes"] = [*status.get("notes", []), *new]
+        _put(run / STATUS, json.dumps(status).encode())
 
 
 def _states(configs: Iterable[Config], runs: Path, with_discriminator: bool) -> dict[str, bytes]:
@@ -203,8 +229,11 @@ def _read_parts(folder: Path) -> zipfile.ZipFile:
     paths = sorted(folder.glob("part-*-of-*.bin"))
     if not paths or len(paths) != int(paths[0].stem.rpartition("-")[2]):
         raise DataError(f"{folder} does not hold all parts of a bundle; copy them again.")
-    archive = zipfile.ZipFile(io.BytesIO(b"".join(path.read_bytes() for path in paths)))
-    damaged = archive.testzip()
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(b"".join(path.read_bytes() for path in paths)))
+        damaged = archive.testzip()
+    except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
+        raise DataError(f"{folder} holds a truncated or damaged bundle; copy its parts again.") from error
     if damaged:
         raise DataError(f"{folder} holds a damaged bundle: {damaged} does not match its checksum; copy it again.")
     return archive

@@ -94,9 +94,15 @@ class Candidate:
         fits = isinstance(self.model, Community) and self.card.channels == 3
         return replace(self.card, channels=channels) if fits else self.card
 
-    def run(self, low: Volume, axis: str, ensemble: bool = False, consistent: bool = True) -> dict[str, np.ndarray]:
-        """Enlarge a volume along ``axis`` ("i", "j" or "k"): method -> array (k, j, i) or (k, j, i, c)."""
+    def run(
+        self, low: Volume, axis: str, ensemble: bool = False, consistent: bool = True, intensity: dict | None = None
+    ) -> dict[str, np.ndarray]:
+        """Enlarge a volume along ``axis`` ("i", "j" or "k"): method -> array (k, j, i) or (k, j, i, c).
+
+        ``intensity`` takes the place of the card's.
+        """
         card, model = self.card_for(low.channels), Remembering(self.model)
+        card = replace(card, intensity=intensity) if intensity else card
         wanted = {UNCONSTRAINED: (model, False)}
         if consistent:
             wanted[MODEL] = (model, True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from .config import Config, load_config
 from .schema import json_schema
-from .train import train
+from .train import STATUS, train
 
 
 def add_train_parser(commands) -> None:
@@ -31,7 +32,10 @@ def add_schema_parser(commands) -> None:
 def _train(options) -> None:
     config = load_config(options.config)
     settings = {"minutes": options.minutes, "device": options.device, "features": options.features}
-    print(train(config, options.packed, options.run_folder, **settings))
+    checkpoint = train(config, options.packed, options.run_folder, **settings)
+    # Of several processes one writes and tells; a run that stopped early has said how it goes on.
+    if int(os.environ.get("RANK", 0)) == 0 and json.loads((checkpoint.parent / STATUS).read_text())["finished"]:
+        print(checkpoint)
 
 
 def _schema(options) -> None:

@@ -34,15 +34,16 @@ def shrink_finished(state: dict) -> dict:
         "precision",
         "config",
         "notes",
+        "losses",
         "hardware",
         "sampler",
         "random",
         "guard",
         "watch",
     )
-    small = {name: state[name] for name in kept}
+    small = {name: state[name] for name in kept if name in state}
     small["recorder"] = state["recorder"] | {"pending": []}
-    small |= {"modules": {}, "watch": state["watch"]}
+    small["modules"] = {}
     small["average"] = {name: t.half() if _real(t) else t for name, t in state["average"].items()}
     return small
 

@@ -11,11 +11,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 import yaml
 
 from SuperResolutionLib.catalog import split_id
 from SuperResolutionLib.errors import ModelError, UsageError
-from SuperResolutionLib.networks import ARCHITECTURES
+from SuperResolutionLib.networks import ARCHITECTURES, create
 
 from .degradations import Degradation
 from .discriminators import DISCRIMINATORS
@@ -196,7 +197,11 @@ def make_config(values: Any, name: str = "the configuration", plain: bool = Fals
 
 
 def _contradictions(config: Config):
-    yield from _network_faults(config.network)
+    faults = list(_network_faults(config.network))
+    yield from faults or _unbuildable(config)
+    named = _named_architecture(config.id)
+    if named not in (None, config.network.get("architecture")):
+        yield f"id names the architecture {named} and network.architecture is {config.network.get('architecture')!r}"
     try:
         scale = split_id(config.id)[1]
         if config.network.get("scale") != scale:
@@ -232,6 +237,26 @@ def _network_faults(network: dict):
             near = get_close_matches(key, known, n=1)
             hint = f"the nearest is {near[0]}" if near else f"known are {', '.join(known)}"
             yield f"network.{key} is no known field; {hint}"
+
+
+def _unbuildable(config: Config):
+    """What the generator itself says, built without memory for its weights."""
+    for key, value in config.arguments.items():
+        if isinstance(value, int | float) and not isinstance(value, bool) and value <= 0:
+            yield f"network.{key} should be above 0, not {value}"
+            return
+    try:
+        with torch.device("meta"):
+            create(config.architecture, **config.arguments)
+    except (ModelError, RuntimeError, ArithmeticError, LookupError) as error:
+        yield f"network cannot be built: {str(error).rstrip('.')}"
+
+
+def _named_architecture(model_id: str) -> str | None:
+    """The architecture that an id begins with, None if it is of no known one."""
+    known = {name.replace("_", "-"): name for name in ARCHITECTURES} | {"p-gan": "pgan"}
+    found = [words for words in known if model_id.startswith(f"{words}-")]
+    return known[max(found, key=len)] if found else None
 
 
 def _phase_faults(phase: Phase):

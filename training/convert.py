@@ -15,12 +15,10 @@ from SuperResolutionLib.catalog import ModelCard
 from SuperResolutionLib.errors import ModelError, UsageError
 from SuperResolutionLib.networks import blocks
 
-from .export import probe_images, replace_file
+from .export import ONNX, TORCHSCRIPT, probe_images, replace_file
 
 #: Largest difference from the model, as a share of the range.
 PARITY = 1e-4
-
-TORCHSCRIPT, ONNX = "model.pt", "model.onnx"
 
 #: First version of ONNX with everything that the networks use.
 OPSET = 18
@@ -84,7 +82,7 @@ def to_onnx(card: ModelCard) -> tuple[Path, float]:
     except ImportError as error:
         raise UsageError("ONNX needs onnx, onnxscript and onnxruntime; install them with pip.") from error
     net, path = _network(card), card.weights.parent / ONNX
-    free = {0: "n", 2: torch.export.Dim("height", min=4), 3: torch.export.Dim("width", min=4)}
+    free = {2: torch.export.Dim("height", min=4), 3: torch.export.Dim("width", min=4)}
 
     def write(temporary: str) -> None:
         with _quietly(), _plain_bicubic(card.scale):
@@ -95,7 +93,7 @@ def to_onnx(card: ModelCard) -> tuple[Path, float]:
                 opset_version=OPSET,
                 input_names=["image"],
                 output_names=["enlarged"],
-                dynamic_shapes=({key: value for key, value in free.items() if key},),
+                dynamic_shapes=(free,),
                 verbose=False,
             )
         Path(temporary).write_bytes(program.model_proto.SerializeToString())

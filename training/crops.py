@@ -15,35 +15,69 @@ from .packed import TYPES, PackedSet, PackWriter
 #: Side of a crop in pixels where a whole set does not fit; a multiple of every scale.
 SIDE = 256
 
+#: Bytes left free for the share that was kept.
+HEADER_SPARE = 32
+
 #: Crops whose stored values span less than this share of their slice's are left out, except if all fit.
 FLAT = 0.02
 
 
 def compress_set(packed: PackedSet, room: int, seed: int = 0) -> bytes:
-    """The whole set if it fits into ``room`` bytes, else crops drawn evenly over it until the room is full."""
+    """The whole set if it fits into ``room`` bytes, else crops drawn evenly over it until the room is full.
+
+    What the set's JSON file says travels too; of a set that is cut it says as ``kept`` the share of the pixels.
+    """
+    room -= HEADER_SPARE
     whole = _fill(packed, [(index, None) for index in range(len(packed))], room)
     if whole is not None:
-        return whole
+        return _with_header(packed, *whole)
     places = [(index, corner) for index in range(len(packed)) for corner in _corners(packed.shape(index))]
     order = np.random.default_rng(seed).permutation(len(places))
-    return _fill(packed, [places[number] for number in order], room, stop_when_full=True)
+    return _with_header(packed, *_fill(packed, [places[number] for number in order], room, stop_when_full=True), True)
 
 
 def expand_set(data: bytes, folder: Path, name: str) -> None:
     """Write what ``compress_set`` made as a packed set."""
     stream = io.BytesIO(data)
-    channels = json.loads(_read(stream))["channels"]
+    about = json.loads(_read(stream))
+    channels = about.pop("channels")
     with PackWriter(folder, name, channels) as writer:
         while stream.tell() < len(data):
             row, pixels = json.loads(_read(stream)), lzma.decompress(_read(stream))
             plane = np.frombuffer(pixels, _counterpart(row["type"])).reshape(*row["shape"], channels)
             plane = np.cumsum(plane, axis=1, dtype=plane.dtype).view(TYPES[row["type"]])
             writer.add(plane, row["gain"], row["offset"], row["source"])
+        writer.close(**about)
 
 
-def _fill(packed: PackedSet, places: list, room: int, stop_when_full: bool = False) -> bytes | None:
-    """The places that fit, in their order; None if they do not all fit and it should not stop."""
-    parts, size = [_block(json.dumps({"channels": packed.channels}).encode())], 0
+def kept_share(data: bytes) -> float:
+    """Share of its first pixels that a set made by ``compress_set`` holds; 1 if it was never cut."""
+    return json.loads(_read(io.BytesIO(data))).get("kept", 1.0)
+
+
+def cut_note(name: str, kept: float) -> str:
+    """What is said of a set that was cut."""
+    return (
+        f"The set {name} was cut to crops of {SIDE} pixels, {100 * kept:.3g} % of its pixels, to move between machines."
+    )
+
+
+def _with_header(packed: PackedSet, parts: list[bytes], pixels: int, cut: bool = False) -> bytes:
+    about = _about(packed)
+    if cut:
+        before = sum(height * width for height, width in map(packed.shape, range(len(packed))))
+        about["kept"] = round(about.get("kept", 1.0) * min(1.0, pixels / before), 6)
+    return b"".join([_block(json.dumps(about).encode()), *parts])
+
+
+def _about(packed: PackedSet) -> dict:
+    """The fields of the set's JSON file that writing it again does not make anew."""
+    return {key: value for key, value in packed.about.items() if key not in ("version", "bytes", "slices")}
+
+
+def _fill(packed: PackedSet, places: list, room: int, stop_when_full: bool = False) -> tuple[list, int] | None:
+    """The places that fit, in their order, and their pixels; None if they do not all fit and it should not stop."""
+    parts, size, pixels = [], len(_block(json.dumps(_about(packed)).encode())), 0
     for index, corner in places:
         stored, row = packed.stored(index), packed.rows[index]
         if corner is not None:
@@ -54,10 +88,11 @@ def _fill(packed: PackedSet, places: list, room: int, stop_when_full: bool = Fal
         about = {key: row[key] for key in ("type", "gain", "offset", "source")} | {"shape": list(stored.shape[:2])}
         part = _block(json.dumps(about).encode()) + _block(_squeeze(stored))
         size += len(part)
-        if size + len(parts[0]) > room:
-            return b"".join(parts) if stop_when_full else None
+        if size > room:
+            return (parts, pixels) if stop_when_full else None
         parts.append(part)
-    return b"".join(parts)
+        pixels += stored.shape[0] * stored.shape[1]
+    return parts, pixels
 
 
 def _squeeze(stored: np.ndarray) -> bytes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from bisect import bisect_left, bisect_right
+from itertools import accumulate
 
 from .optional import installed
 
@@ -13,11 +15,15 @@ class Display:
 
     Args:
         log: takes a line; None writes to standard output, and draws a bar there if it is a terminal.
-        steps, done: all steps of the run, and those that an earlier start did.
+        phases: the steps of every phase.
+        done: steps that an earlier start did.
     """
 
-    def __init__(self, log, steps: int, done: int):
-        self.steps, self.first, self.began = steps, done, time.monotonic()
+    def __init__(self, log, phases: list[int], done: int):
+        self.ends = list(accumulate(phases))
+        self.steps = steps = self.ends[-1]
+        self.speed = 0.0  # seconds a step, of the phase at work as soon as it is known, else of the one before
+        self.phase, self.first, self.began = bisect_right(self.ends, done), done, time.monotonic()
         self.log, self.bar, self.task = log or print, None, None
         if log is None and sys.stdout.isatty() and installed("rich"):
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -33,6 +39,9 @@ class Display:
 
     def step(self, step: int, phase: str) -> None:
         """A step is done."""
+        index = bisect_left(self.ends, step)
+        if index != self.phase:  # another phase, another speed
+            self.phase, self.first, self.began = index, step, time.monotonic()
         if self.bar:
             self.bar.update(self.task, completed=step, description=phase)
 
@@ -47,7 +56,9 @@ class Display:
         if self.bar:
             self.bar.update(self.task, numbers=numbers)
             return
-        left = (self.steps - last["step"]) * (time.monotonic() - self.began) / max(1, last["step"] - self.first)
+        if last["step"] > self.first:
+            self.speed = (time.monotonic() - self.began) / (last["step"] - self.first)
+        left = (self.steps - last["step"]) * self.speed
         self.log(
             f"{last['phase']} {last['step']}/{self.steps}  {numbers}  {seconds / len(rows):.3g} s/step"
             f"  waiting {100 * waiting / max(seconds, 1e-9):.1f} %  {_clock(left)} left"

@@ -78,14 +78,19 @@ def connect(device: str = "auto") -> Group:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:<n>``; with torchrun each process of a machine takes its own GPU.
 
     Raises:
-        DeviceError: for a GPU that is not there.
+        DeviceError: for a GPU that is not there, or a name that is none of these.
     """
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and world > 1:
         device = f"cuda:{os.environ.get('LOCAL_RANK', rank)}"
-    chosen = torch.device(device)
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        chosen = None
+    if chosen is None or chosen.type not in ("cpu", "cuda"):
+        raise DeviceError(f"There is no device {device}; --device takes auto, cpu, cuda or cuda:<n>.")
     if chosen.type == "cuda":
         if not torch.cuda.is_available() or (chosen.index or 0) >= torch.cuda.device_count():
             raise DeviceError(f"The device {device} is not available; use --device cpu or one GPU a process.")

@@ -10,9 +10,13 @@ from torch import nn
 def blend(average: nn.Module, net: nn.Module, decay: float, step: int) -> None:
     """Move the average towards the network; early steps count more, so that it forgets the initial weights.
 
-    Buffers are copied: batch normalisation averages its own.
+    Floating buffers, as batch normalisation's running statistics, are averaged with the same weight, so that they
+    suit the averaged weights; integer ones are copied.
     """
     weight = 1 - min(decay, (1 + step) / (10 + step))
     torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), weight)
     for mean, value in zip(average.buffers(), net.buffers()):
-        mean.copy_(value)
+        if mean.is_floating_point():
+            mean.lerp_(value, weight)
+        else:
+            mean.copy_(value)

@@ -17,7 +17,7 @@ from SuperResolutionLib.plan import slice_planes
 
 from .candidates import Candidate, find_candidate
 from .masks import regions
-from .protocols import CASES, Case, card_key
+from .protocols import CASES, EIGHT_BITS, Case, card_key
 from .sources import Source
 from .splits import FILE, files_of, locate, read_splits
 
@@ -88,7 +88,8 @@ def evaluate(
 
 def all_images(candidate: Candidate, case: Case, ensemble: bool, protocol: str) -> dict[str, np.ndarray]:
     """Method -> planes (n, c, h, w): the baselines and the model's."""
-    results = candidate.run(case.low, case.axis, ensemble, consistent=protocol == "ours")
+    ours = protocol == "ours"
+    results = candidate.run(case.low, case.axis, ensemble, consistent=ours, intensity=None if ours else EIGHT_BITS)
     along = "ijk".index(case.axis)
     return case.images | {name: slice_planes(array, along) for name, array in results.items()}
 

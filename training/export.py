@@ -18,6 +18,7 @@ from SuperResolutionLib.networks.blocks import fold_batch_norm
 
 from .about import training_entry
 from .dataset import describe_augmentations
+from .reached import as_trained, find_checkpoint, progress
 
 #: What a configuration's ``card`` has to say; the program knows the rest.
 ABOUT = ("title", "description", "domain", "intensity", "spacing_mm", "license", "data")
@@ -25,20 +26,27 @@ ABOUT = ("title", "description", "domain", "intensity", "spacing_mm", "license",
 #: Largest difference from the checkpoint's network, as a share of the range: of weights in fp16, and in fp32.
 HALF_PARITY, PARITY = 2.5e-4, 1e-4
 
+#: The same model for programs that do not run ours, see ``convert``.
+TORCHSCRIPT, ONNX = "model.pt", "model.onnx"
+
 #: Architectures with batch normalisation.
 NORMALIZED = ("srgan", "srgan_cbam", "swift_srgan", "pgan")
 
 
-def export(config, checkpoint: Path, folder: Path | None = None) -> Path:
+def export(config, checkpoint: Path, folder: Path | None = None, trust_config: bool = False) -> Path:
     """Write ``<folder>/<id>/card.json`` and ``weights.safetensors`` from the averaged weights of a run.
+
+    The id is the configuration's, and of a checkpoint from before the last phase that of ``reached.phase_id``.
 
     Args:
         config: what was trained; ``config.card`` describes it.
-        checkpoint: ``checkpoint.pt`` of the run.
+        checkpoint: ``checkpoint.pt`` of the run, or the one with which a phase ended.
         folder: where models are kept; the user's own folder if None.
+        trust_config: believe ``config`` where the checkpoint does not say which network it holds.
 
     Returns:
-        The model's folder. An earlier model of the same id is replaced, and with it what was measured of it.
+        The model's folder. An earlier model of the same id is replaced, and with it what was measured of it and what
+        it was converted to.
 
     Raises:
         ModelError: if id and network do not agree, or the exported network does not do what the trained one did.
@@ -51,6 +59,7 @@ def export(config, checkpoint: Path, folder: Path | None = None) -> Path:
     if missing:
         raise UsageError(f"card in the configuration of {config.id} lacks {', '.join(missing)}; add it.")
     state = read_weights(checkpoint)
+    config = as_trained(config, state, trust_config)
     trained = create(config.architecture, **config.arguments)
     try:
         trained.load_state_dict(state["average"])
@@ -60,7 +69,7 @@ def export(config, checkpoint: Path, folder: Path | None = None) -> Path:
     weights, difference = smallest_weights(config.architecture, network, weights, trained)
     target = (folder or user_folder()) / config.id
     target.mkdir(parents=True, exist_ok=True)
-    replace_file(target / WEIGHTS, lambda path: save_file(weights, path))
+    write_weights(target, weights)
     card = {name: config.card[name] for name in ("title", "description")}
     write_card(
         target,
@@ -167,6 +176,13 @@ def check_folder(folder: Path, trained) -> float:
     return difference
 
 
+def write_weights(folder: Path, weights: dict) -> None:
+    """Replace a model folder's weights at once, and remove what the earlier ones were converted to."""
+    for name in (TORCHSCRIPT, ONNX):
+        (folder / name).unlink(missing_ok=True)
+    replace_file(folder / WEIGHTS, lambda path: save_file(weights, path))
+
+
 def write_card(folder: Path, card: dict) -> None:
     """Replace a model folder's card at once."""
     text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
@@ -190,11 +206,14 @@ def add_parser(commands) -> None:
     parser = commands.add_parser("export", help="write a trained run as a model folder")
     parser.add_argument("config", type=Path, help="YAML configuration of the run")
     parser.add_argument("run_folder", type=Path, metavar="run", help="folder of the run")
+    parser.add_argument("--phase", metavar="N", help="what this phase, by number or name, ended with, as its own model")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--bundle", action="store_true", help="into the package instead of the user's folder")
     where.add_argument("--to", type=Path, metavar="FOLDER", help="into this folder of models")
     parser.add_argument("--torchscript", action="store_true", help="also as model.pt, checked against the model")
     parser.add_argument("--onnx", action="store_true", help="also as model.onnx, checked against the model")
+    trust = "believe the configuration about the network of a checkpoint that does not name its own"
+    parser.add_argument("--trust-config", action="store_true", help=trust)
     parser.set_defaults(run=_run)
 
 
@@ -203,9 +222,13 @@ def _run(options) -> None:
     from .convert import to_onnx, to_torchscript
 
     folder = BUNDLED if options.bundle else options.to
-    path = options.run_folder
-    target = export(load_config(options.config), path if path.is_file() else path / "checkpoint.pt", folder)
+    config = load_config(options.config)
+    checkpoint = find_checkpoint(options.run_folder, config, options.phase)
+    target = export(config, checkpoint, folder, options.trust_config)
     card = load_card(target)
+    step, steps = progress(config, read_weights(checkpoint))
+    if step < steps:
+        print(f"The run is not finished: step {step} of {steps}")
     print(f"{target}: {card.card['parameters']} parameters, {card.card['precision']}, parity {card.card['parity']:.1e}")
     for wanted, convert in ((options.torchscript, to_torchscript), (options.onnx, to_onnx)):
         if wanted:

@@ -95,5 +95,5 @@ class CollapseWatch:
 
     def load(self, state: dict) -> None:
         """From a checkpoint."""
-        self.margins.extend(state["margins"])
+        self.margins = deque(state["margins"], maxlen=WINDOW)
         self.verdict, self.paused = state["verdict"], state["paused"]

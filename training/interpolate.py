@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from SuperResolutionLib.catalog import WEIGHTS, ModelCard, file_sha256, split_id, user_folder
 from SuperResolutionLib.errors import ModelError, UsageError
 
-from .export import replace_file, write_card
+from .export import write_card, write_weights
 
 
 def interpolate(psnr: ModelCard, gan: ModelCard, factor: float, folder: Path | None = None) -> Path:
@@ -46,11 +46,11 @@ def interpolate(psnr: ModelCard, gan: ModelCard, factor: float, folder: Path | N
     mixed = {name: torch.lerp(first[name].float(), second[name].float(), factor).to(kind) for name in first}
     target = (folder or user_folder()) / mixed_id(gan.id, factor)
     target.mkdir(parents=True, exist_ok=True)
-    replace_file(target / WEIGHTS, lambda path: save_file(mixed, path))
-    words = f"{factor:.0%} of the way from {psnr.id} to {gan.id}"
+    write_weights(target, mixed)
+    words = f"{percent(factor)}% of the way from {psnr.id} to {gan.id}"
     changes = {
         "id": target.name,
-        "title": f"{gan.title}, {factor:.0%} adversarial",
+        "title": f"{gan.title}, {percent(factor)}% adversarial",
         "description": f"Weights {words}. {gan.description}",
         "measured": [],
         "mixed": {"models": [psnr.id, gan.id], "sha256": [psnr.sha256, gan.sha256], "factor": factor},
@@ -62,10 +62,15 @@ def interpolate(psnr: ModelCard, gan: ModelCard, factor: float, folder: Path | N
 
 
 def mixed_id(model_id: str, factor: float) -> str:
-    """``edsr-ise-fundus-x4-gan`` at 0.25 is ``edsr-ise-fundus-mix25-x4-gan``."""
+    """``edsr-ise-fundus-x4-gan`` at 0.25 is ``edsr-ise-fundus-mix25-x4-gan``; at 0.124 ``mix12p4``."""
     scale = split_id(model_id)[1]
     stem, _, kind = model_id.rpartition(f"-x{scale}-")
-    return f"{stem}-mix{round(100 * factor)}-x{scale}-{kind}"
+    return f"{stem}-mix{percent(factor).replace('.', 'p')}-x{scale}-{kind}"
+
+
+def percent(factor: float) -> str:
+    """A factor in percent with all its digits up to the ninth, so that two factors share no name."""
+    return f"{100 * factor:.7f}".rstrip("0").rstrip(".")
 
 
 def add_parser(commands) -> None:

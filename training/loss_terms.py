@@ -68,7 +68,10 @@ def read_losses(spec: dict) -> list[Term]:
     """
     if not isinstance(spec, dict) or not spec:
         raise UsageError("The losses are a mapping of names to weights, with one entry or more.")
-    return [_read_term(name, value) for name, value in spec.items()]
+    terms = [_read_term(name, value) for name, value in spec.items()]
+    if not any(term.weight for term in terms):
+        raise UsageError("The losses all have the weight 0, so that nothing would be learned; give one a weight.")
+    return terms
 
 
 def _read_term(name: str, value) -> Term:
@@ -83,8 +86,13 @@ def _read_term(name: str, value) -> Term:
         _number(name, "margin", options["margin"])
     if options.get("backbone"):
         options["layer"] = options["layer"] or LAST_LAYERS[options["backbone"]]
-        for layer in Term(name, weight, options).layers():
+        if not isinstance(options["layer"], str | dict):
+            raise UsageError(f"The layer of the loss {name} is a name or a mapping of names to weights.")
+        if not isinstance(options["weights"], str | None):
+            raise UsageError(f"'weights' of the loss {name} is the name of a file, not {options['weights']!r}.")
+        for layer, share in Term(name, weight, options).layers().items():
             depth_of(options["backbone"], layer)
+            _number(name, f"weight for {layer}", share)
     return Term(name, weight, options)
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from SuperResolutionLib.errors import UsageError
+from SuperResolutionLib.errors import SuperResolutionError, UsageError
 from SuperResolutionLib.networks.blocks import Generator
 from SuperResolutionLib.resampling import bicubic_downsample
 
 from .config import Config, Phase
 from .discriminators import create_discriminator
+from .discriminators.pgan import StagedDiscriminator
 from .distributed import Group
 from .guard import CollapseWatch, NanGuard
 from .losses import GeneratorLosses, discriminator_loss, judged_pair
@@ -86,7 +87,6 @@ class ActivePhase:
                         images = self._generate(low)
                 scores = self._discriminator_step(images, high)
             values += scores
-        self.scaler.update() if self.scaler.is_enabled() else None
         return torch.stack([torch.as_tensor(v, dtype=torch.float32, device=self.group.device) for v in values])
 
     def modules(self) -> dict:
@@ -131,6 +131,8 @@ class ActivePhase:
         norm = nn.utils.clip_grad_norm_(parameters, self.config.clip)
         if move:
             self.scaler.step(optimizer)
+        if self.scaler.is_enabled():
+            self.scaler.update()  # every time: an optimiser may take several steps, and each unscales once
         return norm
 
     def _targets(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
@@ -156,8 +158,7 @@ class ActivePhase:
         if before is not None and before.plan.discriminator == self.plan.discriminator:
             return before.discriminator
         torch.manual_seed(self.config.seed + SEED_STEP * (self.index + 1))
-        settings = {name: value for name, value in self.plan.discriminator.items() if name != "name"}
-        made = create_discriminator(self.plan.discriminator["name"], self.config.channels, **settings)
+        made = make_discriminator(self.plan, self.config.channels)
         layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
         return made.to(self.group.device, memory_format=layout).train()
 
@@ -166,14 +167,48 @@ class ActivePhase:
         self.net.train().requires_grad_(True)
         if self.plan.stage is None:
             return list(self.net.parameters())
-        if self.plan.stage > len(self.net.stages):
-            raise UsageError(
-                f"phases.{self.index}.stage is {self.plan.stage}, but the generator has {len(self.net.stages)} stages."
-            )
+        _check_stages(self.plan, len(self.net.stages))
         self.net.requires_grad_(False)
         for stage in self.stages[:-1]:
             stage.eval()
         return list(self.stages[-1].requires_grad_(True).parameters())
+
+
+def check_phases(config: Config, first: int, stages: int, features: Path | None = None) -> None:
+    """Build what the phases from ``first`` on need and drop it, so that their faults do not wait until their turn.
+
+    Args:
+        stages: of the generator. features: see ``ActivePhase``.
+
+    Raises:
+        SuperResolutionError: for a stage that is not there, a discriminator that cannot be built, or a loss whose
+            feature weights are absent or not deep enough.
+    """
+    for index, plan in enumerate(config.phases[first:], first):
+        try:
+            _check_stages(plan, stages)
+            with torch.random.fork_rng(devices=[]):  # the run's own numbers stay what they are
+                GeneratorLosses(plan.losses, config.channels, "cpu", features)
+            if plan.discriminator:
+                with torch.device("meta"):  # no memory for its weights
+                    made = make_discriminator(plan, config.channels)
+                if isinstance(made, StagedDiscriminator) and len(made.stages) < (plan.stage or stages):
+                    raise UsageError(
+                        f"discriminator.stages is {len(made.stages)}, and the generator has {plan.stage or stages}."
+                    )
+        except SuperResolutionError as error:
+            raise type(error)(f"phases.{index} ({plan.name}): {error}", error.details) from error
+
+
+def make_discriminator(plan: Phase, channels: int) -> nn.Module:
+    """The discriminator that a phase names, with random weights."""
+    settings = {name: value for name, value in plan.discriminator.items() if name != "name"}
+    return create_discriminator(plan.discriminator["name"], channels, **settings)
+
+
+def _check_stages(plan: Phase, stages: int) -> None:
+    if plan.stage is not None and plan.stage > stages:
+        raise UsageError(f"stage is {plan.stage}, but the generator has {stages} stages.")
 
 
 def _optimizer(plan: Phase, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:

@@ -91,6 +91,13 @@ def _listed(lists, name, folder, given, rule) -> tuple[list[Source], dict[str, l
         raise DataError(f"{given} lists no file of {name}; add some, or remove the list and let the splits be drawn.")
     whose = patients_of(names, rule)
     sources = [Source.listed(folder, file, whose.get(file, "")) for file in names]
+    lost = [source.name for source in sources if not source.path.exists()]
+    if lost:
+        more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+        raise DataError(
+            f"{given} lists {lost[0]}{more} of {name}, but {folder} does not hold it; copy the images, "
+            "or correct the list."
+        )
     twice = patients_in_two_splits(parts, whose)
     if twice:
         raise DataError(f"{given} has the patient {twice[0]} of {name} in two splits; move all images into one.")
@@ -185,7 +192,7 @@ def training_files(parts: dict, exact: list[tuple[str, str]], readable: set[str]
 
 def pack_sources(config, name: str, sources: list[Source], out: Path) -> dict:
     """Write the slices of some sources as one packed set; says what was packed."""
-    slices, grey, problems = 0, 0, []
+    slices, blank, grey, problems = 0, 0, 0, []
     with PackWriter(out, name, config.channels) as writer:
         for source in sources:
             volume = source.read()
@@ -195,16 +202,18 @@ def pack_sources(config, name: str, sources: list[Source], out: Path) -> dict:
                 problems.append({"file": source.name, "why": str(error)})
                 continue
             grey += converted
-            for plane, gain, offset in cut_slices(array, volume.spacing, config.card["intensity"]):
+            planes = cut_slices(array, volume.spacing, config.card["intensity"])
+            for plane, gain, offset in planes:
                 writer.add(plane, gain, offset, source.name)
-                slices += 1
+            slices += len(planes)
+            blank += sum(array.shape[axis] for axis in slice_axes(array, volume.spacing)) - len(planes)
         if not slices:
             why = problems[0]["why"] if problems else "nothing but empty slices was found"
             raise DataError(f"There is nothing to train on in {name}: {why}")
         kinds = sorted({row["type"] for row in writer.rows})
         writer.close(set=name, intensity=config.card["intensity"])
     about = {"slices": slices, "bytes": writer.size, "stored_as": kinds, "channels": config.channels}
-    return about | {"color_to_grey": grey, "unfit": problems}
+    return about | {"blank_slices": blank, "color_to_grey": grey, "unfit": problems}
 
 
 def fit_channels(array: np.ndarray, channels: int) -> tuple[np.ndarray, bool]:
@@ -224,6 +233,13 @@ def fit_channels(array: np.ndarray, channels: int) -> tuple[np.ndarray, bool]:
     return round_to(array[..., :3].astype(np.float64) @ np.array(LUMINANCE), array.dtype), True
 
 
+def slice_axes(array: np.ndarray, spacing: tuple[float, float, float]) -> tuple[int, ...]:
+    """The array's axes along which a volume is cut; arguments as of ``cut_slices``."""
+    if min(array.shape[:3]) > 1 and max(spacing) < ISOTROPIC * min(spacing):
+        return (0, 1, 2)
+    return (int(np.argmax(spacing[::-1])) if array.shape[0] > 1 else 0,)
+
+
 def cut_slices(array: np.ndarray, spacing: tuple[float, float, float], intensity: dict):
     """Slices of a volume as they are stored: a list of (plane, gain, offset), network = plane * gain + offset.
 
@@ -235,11 +251,8 @@ def cut_slices(array: np.ndarray, spacing: tuple[float, float, float], intensity
     mapping = choose_map(array, intensity)
     gain, offset = 1.0 / mapping.width, -mapping.offset / mapping.width
     least = int(array.min()) if array.dtype.kind in "iu" else 0
-    k, j, i = array.shape[:3]
-    isotropic = min(k, j, i) > 1 and max(spacing) < ISOTROPIC * min(spacing)
-    axes = range(3) if isotropic else (int(np.argmax(spacing[::-1])) if k > 1 else 0,)
     result = []
-    for plane in (plane for axis in axes for plane in np.moveaxis(array, axis, 0)):
+    for plane in (plane for axis in slice_axes(array, spacing) for plane in np.moveaxis(array, axis, 0)):
         if array.dtype.kind == "f":
             filled = fill_missing(np.moveaxis(np.atleast_3d(plane), -1, 0))[0]
             stored = (mapping.to_network(np.moveaxis(filled, 0, -1)), 1.0, 0.0)
@@ -256,12 +269,14 @@ def cut_slices(array: np.ndarray, spacing: tuple[float, float, float], intensity
 
 def table(report: dict) -> str:
     """The report as lines of text for a terminal."""
-    heads = ("set", "files", "train / val / test", "slices", "MB", "unreadable", "exact", "near")
+    heads = ("set", "files", "train / val / test", "slices", "blank", "MB", "unreadable", "unfit", "exact", "near")
     rows = [heads]
     for name, entry in report.items():
         images = " / ".join(str(entry["images"][split]) for split in SPLITS)
-        found = [str(len(entry[key])) for key in ("unreadable", "exact_duplicates", "near_duplicates")]
-        rows.append((name, str(entry["files"]), images, str(entry["slices"]), f"{entry['bytes'] / 1e6:.1f}", *found))
+        found = [str(len(entry[key])) for key in ("unreadable", "unfit", "exact_duplicates", "near_duplicates")]
+        size = f"{entry['bytes'] / 1e6:.1f}"
+        counts = [str(entry[key]) for key in ("slices", "blank_slices")]
+        rows.append((name, str(entry["files"]), images, *counts, size, *found))
     widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
 

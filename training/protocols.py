@@ -28,6 +28,9 @@ RULES = {
     "cropped, results rounded to 8 bits and not made consistent",
 }
 
+#: How models take an image that the protocol uint8 brought to 8 bits: a card's Hounsfield units mean nothing there.
+EIGHT_BITS = {"mapping": "auto"}
+
 
 @dataclass
 class Case:

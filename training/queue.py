@@ -12,8 +12,9 @@ import yaml
 from SuperResolutionLib.catalog import CARD
 from SuperResolutionLib.errors import SuperResolutionError, UsageError
 
-from .bundle import LARGEST, is_finished, pack_bundle, read_status, run_name, unpack_bundle
+from .bundle import LARGEST, is_finished, note_cut_sets, pack_bundle, read_status, run_name, unpack_bundle
 from .config import Config, load_config
+from .crops import cut_note
 from .export import export
 from .schema import STRICT, check
 from .train import CHECKPOINT, train
@@ -105,7 +106,9 @@ def _advance(config: Config, places: Places, minutes: float | None, device: str,
     run = places.runs / run_name(config)
     if not is_finished(run):
         log(f"{config.id}: training" + (f", {minutes:.1f} minutes left" if minutes is not None else ""))
+        begun = read_status(run).get("step", 0)
         train(config, places.packed, run, minutes=minutes, device=device)
+        note_cut_sets(run, config, places.packed, begun)
     if is_finished(run):
         log(f"{config.id}: exported to {export(config, run / CHECKPOINT, places.models)}")
 
@@ -133,6 +136,9 @@ def _queue(options) -> int:
         print(f"unpacked {', '.join(restored) or 'nothing that is newer'}")
     failed = work(configs, places, options.minutes, options.device)
     if options.pack:
-        print(json.dumps(pack_bundle(options.pack, configs, places.packed, places.runs, options.mib)))
+        sizes = pack_bundle(options.pack, configs, places.packed, places.runs, options.mib)
+        for name, kept in sizes["kept"].items():
+            print(cut_note(name, kept))
+        print(json.dumps(sizes))
     print(report(configs, places))
     return 1 if failed else 0

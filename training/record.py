@@ -84,6 +84,12 @@ class Recorder:
             _keep_rows(self.folder / STEPS, lambda row: int(row["step"]) <= written)
             _keep_rows(self.folder / EPOCHS, lambda row: (int(row["epoch"]) + 1) * self.epoch_steps <= written)
 
+    def begin(self) -> None:
+        """Remove the tables that an earlier run without a checkpoint left behind."""
+        if self.group.leads:
+            for name in (STEPS, EPOCHS):
+                (self.folder / name).unlink(missing_ok=True)
+
     def close(self) -> None:
         """Write out what TensorBoard holds."""
         if self._board:

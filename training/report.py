@@ -23,8 +23,8 @@ def summarize(rows: Sequence[dict]) -> list[dict]:
 
     Returns:
         ``set``, ``model``, ``scale``, ``protocol``, ``images``; ``regions``: region -> method -> score -> ``mean`` and
-        ``sd`` over images; ``gains``: region -> baseline -> score -> ``bootstrap.paired_gain`` of the model (made
-        consistent where that was run) over that baseline.
+        ``sd`` over images (None for one image); ``gains``: region -> baseline -> score -> ``bootstrap.paired_gain`` of
+        the model (made consistent where that was run) over that baseline.
     """
     entries: dict[tuple, dict] = {}
     for row in rows:
@@ -54,7 +54,10 @@ def _means(images: dict[str, dict]) -> dict:
     for score in SCORES:
         values = [row[score] for row in images.values() if row[score] is not None]
         if values:
-            result[score] = {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=len(values) > 1))}
+            result[score] = {
+                "mean": float(np.mean(values)),
+                "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+            }
     return result
 
 
@@ -83,7 +86,7 @@ def card_entries(summary: Sequence[dict]) -> dict[str, list[dict]]:
         card["regions"] = {name: _plain(methods) for name, methods in entry["regions"].items() if name != "whole"}
         gains = {region: others["bicubic consistent"]["psnr"] for region, others in entry["gains"].items()}
         card["gain"] = {
-            region: {key: None if gain[key] is None else round(gain[key], 3) for key in ("mean", "low", "high")}
+            region: {key: None if gain[key] is None else round(gain[key], 3) + 0.0 for key in ("mean", "low", "high")}
             for region, gain in gains.items()
         }
     return {model: list(sets.values()) for model, sets in found.items()}
@@ -133,7 +136,8 @@ def _table(entries: list[dict], region: str) -> list[str]:
 
 
 def _row(name: str, cell: dict, distances: bool, gains: list[str]) -> str:
-    values = [f"{cell['psnr']['mean']:.2f} ± {cell['psnr']['sd']:.2f}", f"{cell['ssim']['mean']:.4f}"]
+    spread = "" if cell["psnr"]["sd"] is None else f" ± {cell['psnr']['sd']:.2f}"
+    values = [f"{cell['psnr']['mean']:.2f}{spread}", f"{cell['ssim']['mean']:.4f}"]
     if distances:
         values.append(f"{cell['distance']['mean']:.4f}" if "distance" in cell else "")
     return "| " + " | ".join([name, *values, *gains]) + " |"
@@ -143,8 +147,15 @@ def _interval(gain: dict | None) -> str:
     if gain is None:
         return ""
     if gain["low"] is None:
-        return f"{gain['mean']:+.2f} (one image)"
-    return f"{gain['mean']:+.2f} [{gain['low']:+.2f}, {gain['high']:+.2f}], {gain['better']} of {gain['images']}"
+        return f"{_signed(gain['mean'])} (one image)"
+    mean, low, high = (_signed(gain[key]) for key in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}], {gain['better']} of {gain['images']}"
+
+
+def _signed(value: float) -> str:
+    """Two digits with a sign, which zero does not have."""
+    text = f"{value:+.2f}"
+    return "0.00" if text in ("-0.00", "+0.00") else text
 
 
 def _legend(summary: Sequence[dict]) -> list[str]:
@@ -155,11 +166,12 @@ def _legend(summary: Sequence[dict]) -> list[str]:
     ]
     lines += [f"- Region **{name}**: {rule}." for name, rule in REGION_RULES.items() if name in regions]
     lines += [
-        "- Values are means over images ± their standard deviation; an image's is the mean over its slices that span "
-        "more than a tenth of the data range.",
+        "- Values are means over images ± their standard deviation where there are several; an image's is the mean "
+        "over its slices that span more than a tenth of the data range.",
         "- A model's row without another word is corrected to give the input back when it is shrunk, as users get it.",
         f"- Gains: mean over images with the 95 % percentile interval of {RESAMPLES} paired bootstrap resamples, and "
-        "the number of images on which the model is ahead.",
+        "the number of images on which the model is ahead. The bootstrap resamples images, not patients: where "
+        "patients have several images, the true uncertainty is larger.",
     ]
     if any("distance" in cell for entry in summary for cells in entry["regions"].values() for cell in cells.values()):
         from .features import DISTANCE_NAME

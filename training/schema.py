@@ -15,6 +15,8 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from SuperResolutionLib.errors import UsageError
+
 from .optional import installed
 
 #: What every dataclass read by ``check`` sets as ``__pydantic_config__``.
@@ -74,7 +76,13 @@ def check(kind: type, values: Any, plain: bool = False) -> tuple[Any, list[Probl
 
 
 def json_schema(kind: type) -> dict:
-    """The JSON schema of a dataclass; needs pydantic."""
+    """The JSON schema of a dataclass.
+
+    Raises:
+        UsageError: where pydantic is not installed.
+    """
+    if not installed("pydantic"):
+        raise UsageError("The schema needs the package pydantic; install it with pip install pydantic.")
     from pydantic import TypeAdapter
 
     return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | TypeAdapter(kind).json_schema()

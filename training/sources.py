@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import re
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from SuperResolutionLib.errors import DataError, UsageError
+from SuperResolutionLib.volume import Volume
+
+#: Netpbm images, as STARE comes.
+NETPBM = (".ppm", ".pgm", ".ppm.gz", ".pgm.gz")
 
 #: Names that end so are images; DICOM files are found by their content, whatever their name.
-SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".png", ".tif", ".tiff", ".jpg", ".jpeg")
+SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".png", ".tif", ".tiff", ".jpg", ".jpeg", *NETPBM)
 
 #: Usual file layouts: what the patient's part of a file name is. OCT2017 numbers its patients over all classes.
 LAYOUTS = {
@@ -40,11 +49,14 @@ class Source:
     def listed(cls, folder: Path, name: str, patient: str = "") -> Source:
         """The source that a list of splits names: a file, a folder, or a DICOM series as ``<folder>/<its UID>``."""
         path = folder / name
-        series = path.name if not path.exists() and path.parent.is_dir() and path.parent != folder else None
+        may_be_series = not path.exists() and path.parent.is_dir() and path.parent != folder
+        series = path.name if may_be_series and not _is_named_image(path) else None
         return cls(name, path.parent if series else path, series, patient)
 
     def read(self):
         """The volume. Raises SuperResolutionError where it cannot be read."""
+        if self.path.name.lower().endswith(NETPBM):
+            return read_netpbm(self.path)
         from SuperResolutionLib.files import read_volume
 
         return read_volume(self.path, self.series)
@@ -73,7 +85,7 @@ def find_sources(folder: Path, rule: str = "auto") -> list[Source]:
     if not found and not dicom:
         raise DataError(
             f"None of the {len(files)} files in {folder} is an image that can be read; training takes PNG, TIFF, JPEG, "
-            "DICOM, NIfTI, NRRD and MetaImage files."
+            "PPM, PGM, DICOM, NIfTI, NRRD and MetaImage files."
         )
     whose = _patient_rule([source.name for source in found], rule, folder)
     by_header = rule in ("auto", "dicom")
@@ -81,6 +93,35 @@ def find_sources(folder: Path, rule: str = "auto") -> list[Source]:
     if not by_header:
         dicom = [Source(source.name, source.path, source.series, whose(source.name)) for source in dicom]
     return sorted(found + dicom, key=lambda source: source.name)
+
+
+def holds_images(folder: Path) -> bool:
+    """Whether images lie in a folder itself, not only in its subfolders."""
+    files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
+    return any(map(_is_named_image, files)) or any(_dicom_header(path) is not None for path in files)
+
+
+def read_netpbm(path: Path) -> Volume:
+    """A PPM or PGM file, also packed by gzip, as a volume of one slice whose spacing is not known.
+
+    Raises:
+        DataError: if it is missing, damaged or something else. UsageError: if pillow is missing.
+    """
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise UsageError("PPM and PGM images need pillow; install it with pip install pillow.") from error
+    try:
+        data = path.read_bytes()
+        data = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
+        with Image.open(io.BytesIO(data), formats=["PPM"]) as image:
+            array = np.asarray(image)
+    except FileNotFoundError as error:
+        raise DataError(f"There is no file {path}; check the name.") from error
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise DataError(f"{path} cannot be read as a PPM or PGM image; copy it again.") from error
+    array = np.ascontiguousarray(array, np.uint8 if array.dtype == np.uint8 else np.uint16)
+    return Volume(array[None], np.eye(4), path.name.partition(".")[0], {"path": str(path), "Spacing": "unknown"})
 
 
 def _is_named_image(path: Path) -> bool:

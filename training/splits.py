@@ -11,6 +11,8 @@ from pathlib import Path
 
 from SuperResolutionLib.errors import DataError, UsageError
 
+from .sources import holds_images
+
 SPLITS = ("train", "val", "test")
 SHARES = (0.8, 0.1, 0.1)
 FILE = "splits.json"
@@ -22,7 +24,7 @@ def set_folder(name: str) -> str:
 
 
 def locate(data: Path, name: str) -> Path:
-    """The folder of a set's images: ``data/<set>``, or ``data`` itself where no list of sets lies in it.
+    """The folder of a set's images: ``data/<set>``, or ``data`` itself where images lie in it and no list of sets.
 
     Raises:
         DataError: if there is neither.
@@ -30,9 +32,13 @@ def locate(data: Path, name: str) -> Path:
     folder = data / set_folder(name)
     if not data.is_dir():
         raise DataError(f"There is no folder {data}; check the name.")
-    if folder.is_dir() or not (data / FILE).is_file():
-        return folder if folder.is_dir() else data
-    raise DataError(f"There is no folder {folder} for the set {set_folder(name)}; check the names.")
+    if folder.is_dir():
+        return folder
+    if not (data / FILE).is_file() and holds_images(data):
+        return data
+    there = sorted(path.name for path in data.iterdir() if path.is_dir() and not path.name.startswith("."))
+    known = f"there are {', '.join(there)}" if there else f"{data} has no folder"
+    raise DataError(f"There is no folder {folder} for the set {set_folder(name)}; {known}. Check the names.")
 
 
 def read_splits(path: Path) -> dict[str, dict[str, list[str]]]:

@@ -13,7 +13,7 @@ import torch
 from SuperResolutionLib.errors import DataError
 from SuperResolutionLib.networks import create
 
-from .about import describe_hardware
+from .about import describe_hardware, used_losses
 from .config import Config
 from .distributed import Group
 from .ema import blend
@@ -35,6 +35,7 @@ class State:
         phase: the phase that is or was last at work.
         sampler: gives ``batch(n)``, ``state()`` and ``load(state)``.
         notes: what happened on the way, sentences.
+        losses: of the phases before, by index, what they were trained on: ``about.used_losses``.
 
     Args:
         runs: folder of the runs, where ``start`` may name one.
@@ -44,8 +45,8 @@ class State:
 
     def __init__(self, config: Config, sampler, group: Group, runs: Path, saved: dict | None = None, features=None):
         self.config, self.sampler, self.group, self.features = config, sampler, group, features
-        self.precision = saved["precision"] if saved else choose_precision(config.precision, group.device)
-        self.step, self.notes = 0, []
+        self.precision = saved["precision"] if saved else _agreed_precision(config, group)
+        self.step, self.notes, self.losses = 0, [], {}
         self.hardware = _also(saved.get("hardware", "") if saved else "", describe_hardware())
         self.ends = list(accumulate(phase.steps for phase in config.phases))
         torch.manual_seed(config.seed)
@@ -78,6 +79,7 @@ class State:
 
     def next_phase(self) -> None:
         """Go on to the next phase, from the averaged weights."""
+        self.losses = self._losses()
         self.net.load_state_dict(self.average.state_dict())
         self._enter(self.phase.index + 1)
 
@@ -106,6 +108,7 @@ class State:
                 "sampler": self.sampler.state(),
                 "random": torch.get_rng_state(),
                 "notes": self.notes,
+                "losses": self._losses(),
                 "hardware": self.hardware,
                 "config": self.config.plain(),
             }
@@ -115,12 +118,13 @@ class State:
         """Go to where ``capture`` was called. Without the sampler the patches to come are others."""
         if state["phase"] != self.phase.index:
             self._enter(state["phase"])
-        self.step, self.notes = state["step"], list(state["notes"])
+        self.step, self.notes, self.losses = state["step"], list(state["notes"]), dict(state.get("losses", {}))
         self.net.load_state_dict(state["net"])
         self.average.load_state_dict(state["average"])
         for name, module in self.phase.modules().items():
             if name in state["modules"]:  # a bundle leaves some out, which then begin anew
-                module.load_state_dict(state["modules"][name])
+                # An optimiser keeps the tensors that it is given, and its next step would change them in ``state``.
+                module.load_state_dict(deepcopy(state["modules"][name]))
         self.phase.guard.load(state["guard"])
         if self.phase.watch:
             self.phase.watch.load(state["watch"])
@@ -137,10 +141,18 @@ class State:
         self.notes.append(note)
         return note
 
+    def _losses(self) -> dict:
+        return self.losses | {self.phase.index: used_losses(self.phase.losses)}
+
     def _enter(self, index: int) -> None:
         self.phase = ActivePhase(
             self.config, index, self.net, self.group, self.precision, self.features, before=self.phase
         )
+
+
+def _agreed_precision(config: Config, group: Group) -> str:
+    """The first process's choice: where it is a matter of timing, the others might choose differently."""
+    return group.gather(choose_precision(config.precision, group.device))[0]
 
 
 def write_checkpoint(path: Path, state: dict) -> None:

@@ -13,14 +13,15 @@ from pathlib import Path
 
 import torch
 
-from SuperResolutionLib.errors import UsageError
+from SuperResolutionLib.errors import SuperResolutionError, UsageError
 
 from .config import Config
 from .dataset import PackedSet, PatchSampler
 from .degradations import Degradation
 from .display import Display
 from .distributed import Group, connect
-from .guard import DivergedError
+from .phases import check_phases
+from .reached import phase_file
 from .record import Recorder, not_finite
 from .samples import ROWS, draw_samples
 from .state import State, read_checkpoint, write_checkpoint
@@ -55,9 +56,12 @@ def train(
         Path of the checkpoint.
 
     Raises:
-        DivergedError: if losses do not stay finite; the last good state is saved.
-        SuperResolutionError: if the configuration, the data or a checkpoint cannot be used.
+        DivergedError: if losses do not stay finite.
+        SuperResolutionError: if the configuration, the data or a checkpoint cannot be used: before the first step as
+            far as it can be seen then; later on the last good state is saved first.
     """
+    if run.exists() and not run.is_dir():
+        raise UsageError(f"{run} is a file; name a folder for the run.")
     if features is None and (packed / FEATURES).is_dir():
         features = packed / FEATURES
     group = connect(device)
@@ -75,13 +79,11 @@ def train_on(sampler, config: Config, run: Path, group: Group, log=None, minutes
     """``train`` on patches from any object with ``batch``, ``state`` and ``load``, as ``PatchSampler`` has them."""
     if group.device.type == "cuda":
         torch.backends.cudnn.benchmark = True
-    if group.leads:
-        run.mkdir(parents=True, exist_ok=True)
     loop = _Loop(config, sampler, group, run, log, minutes, features)
     with loop.display, _signals(loop):
         try:
             loop.run()
-        except DivergedError:
+        except (SuperResolutionError, BrokenPipeError):
             loop.write(loop.good)
             raise
         finally:
@@ -128,12 +130,17 @@ class _Loop:
         self.config, self.sampler, self.group, self.folder = config, sampler, group, run
         path = run / CHECKPOINT
         saved = read_checkpoint(path, config) if path.exists() else None
-        self.recorder = Recorder(run, config, epoch_steps(config, sampler), group)
         self.fixed = self._fixed_batch() if config.sample_steps else None
         self.state = State(config, sampler, group, run.parent, saved, features)
-        self.display = Display(log if group.leads else (lambda text: None), config.steps, self.state.step)
+        check_phases(config, self.state.phase.index, len(self.state.net.stages), features)
+        _make_folder(run, group)  # not before all that may be refused
+        self.recorder = Recorder(run, config, epoch_steps(config, sampler), group)
+        steps = [phase.steps for phase in config.phases]
+        self.display = Display(log if group.leads else (lambda text: None), steps, self.state.step)
         if saved:
             self.recorder.load(saved["recorder"], self.state.step)
+        else:
+            self.recorder.begin()
         self.good = self._capture()
         self.stopped, self.deadline = False, time.monotonic() + 60 * minutes if minutes is not None else None
         self.saved_at = time.monotonic()
@@ -160,6 +167,8 @@ class _Loop:
             if every and self.group.leads and state.step % every == 0:
                 draw_samples(state.average, *self.fixed, self.folder / "samples" / f"{state.step:07}.png")
         self._save()
+        if not state.finished:
+            self.display.line(f"stopped at step {state.step} of {self.config.steps}; the same command goes on")
 
     def write(self, captured: dict) -> None:
         """Make a captured state the checkpoint."""
@@ -194,8 +203,7 @@ class _Loop:
     def _check(self) -> bool:
         """Look at the numbers of the last steps; write them, or roll back. Returns whether they were good."""
         phase, pending = self.state.phase, self.recorder.collect()
-        watched = [name for name in phase.columns if self.state.precision != "float16" or "norm" not in name]
-        bad = not_finite(pending, watched)
+        bad = not_finite(pending, self._watched())
         if bad:
             self.display.line(self.state.roll_back(self.good, bad))
             self.recorder.load(self.good["recorder"], self.state.step)
@@ -213,19 +221,24 @@ class _Loop:
     def _save(self) -> None:
         """Write a checkpoint, of a good state in any case."""
         captured = self._capture()
-        columns = self.state.phase.columns
         rows = [dict(zip(names, values)) for _, names, values in captured["recorder"]["pending"]]
-        if not_finite(rows, [name for name in columns if "norm" not in name]):
+        [bad] = self.group.any(bool(not_finite(rows, self._watched())))
+        if bad:  # in any process, whose numbers are its own part's; the check is one that all of them take
             self._check()
             captured = self._capture()
         self.write(captured)
+        self.good = captured
         self.saved_at = time.monotonic()
+
+    def _watched(self) -> list[str]:
+        """The columns that have to be finite. In float16 a gradient may overflow: its step is then left out."""
+        return [name for name in self.state.phase.columns if self.state.precision != "float16" or "norm" not in name]
 
     def _next_phase(self) -> None:
         """Keep what the phase ended with, which is a model of its own, and go on."""
         phase = self.state.phase
         if self.group.leads:
-            write_checkpoint(self.folder / f"phase-{phase.index + 1}-{phase.plan.name}.pt", self._capture())
+            write_checkpoint(self.folder / phase_file(phase.index, phase.plan), self._capture())
         self.state.next_phase()
         self.good = self._capture()
 
@@ -238,6 +251,15 @@ class _Loop:
         low, high = self.sampler.batch(ROWS)
         self.sampler.load(before)
         return low.to(self.group.device), high.to(self.group.device)
+
+
+def _make_folder(run: Path, group: Group) -> None:
+    if not group.leads:
+        return
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"The run's folder {run} cannot be made: {error.strerror}.") from error
 
 
 def epoch_steps(config: Config, sampler) -> int:

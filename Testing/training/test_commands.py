@@ -94,3 +94,23 @@ def test_commands_without_what_they_need_say_so_in_a_line(tmp_path, capsys):
         assert main(arguments) == 1
         error = capsys.readouterr().err
         assert words in error and error.count("\n") == 1
+
+
+def test_a_run_that_stops_tells_it_last_and_one_that_ends_its_checkpoint(data, tmp_path, capsys):
+    plan, packed, run = (str(tmp_path / name) for name in ("plan.yaml", "packed", "run"))
+    assert main(["prepare", plan, str(data), packed]) == 0
+    command = ["train", plan, packed, run, "--device", "cpu"]
+    assert main([*command, "--minutes", "0"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "stopped at step 0 of 15; the same command goes on"
+    assert main(command) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "run/checkpoint.pt")
+
+
+def test_a_closed_pipe_ends_quietly():
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-m", "training", "schema"]
+    process = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()  # long before the schema is printed
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(timeout=60) == 1

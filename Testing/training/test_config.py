@@ -145,3 +145,36 @@ def test_a_bad_configuration_is_one_line_on_standard_error(tmp_path, capsys):
     printed = capsys.readouterr().err
     assert printed.count("\n") == 1 and "the nearest is batch" in printed
     assert not (tmp_path / "run").exists()
+
+
+@PLAIN
+@pytest.mark.parametrize(
+    ("where", "value", "words"),
+    [
+        ("network.features", 0, "network.features should be above 0, not 0"),
+        ("network.blocks", -3, "network.blocks should be above 0, not -3"),
+        ("network.features", "many", "network cannot be built: "),
+        ("network.architecture", "edsr", "id names the architecture edsr_ise and network.architecture is 'edsr'"),
+        ("id", "p-gan-test-x2-gan", "id names the architecture pgan and network.architecture is 'edsr_ise'"),
+        ("id", "srgan-cbam-test-x2-gan", "id names the architecture srgan_cbam"),
+        ("phases.0.losses", {"l1": 0, "mse": 0.0}, "phases.0.losses: The losses all have the weight 0"),
+        ("phases.0.losses", {"perceptual": {"layer": {"conv3_4": "x"}}}, "weight for conv3_4 of the loss perceptual"),
+        ("phases.0.losses", {"perceptual": {"layer": ["conv3_4"]}}, "layer of the loss perceptual is a name"),
+        ("phases.0.losses", {"perceptual": {"weights": 3}}, "'weights' of the loss perceptual is the name of a file"),
+    ],
+)
+def test_what_could_not_train_is_refused(where, value, words, plain):
+    with pytest.raises(UsageError) as caught:
+        make_config(changed(where, value), plain=plain)
+    assert words in str(caught.value)
+
+
+@PLAIN
+def test_an_id_of_a_name_of_ones_own_is_taken(plain):
+    assert make_config(changed("id", "ours-test-x2-gan"), plain=plain).architecture == "edsr_ise"
+
+
+def test_the_schema_without_pydantic_is_one_line(monkeypatch, capsys):
+    monkeypatch.setattr("training.schema.installed", lambda name: False)
+    assert main(["schema"]) == 1
+    assert "needs the package pydantic" in capsys.readouterr().err

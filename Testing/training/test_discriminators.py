@@ -179,7 +179,7 @@ def test_bfloat16_autocast_gives_finite_logits_and_gradients(name):
         ("srgan", {"pooling": "max"}, "average or flatten"),
         ("srgan", {"pooling": "flatten", "image_size": 8}, "image_size"),
         ("pgan", {"base": "pgan"}, "another architecture"),
-        ("pgan", {"stages": 0}, "one stage or more"),
+        ("pgan", {"stages": 0}, "stages of the discriminator .pgan. should be above 0"),
     ],
 )
 def test_what_cannot_be_built_is_said(name, config, message):

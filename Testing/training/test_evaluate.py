@@ -160,6 +160,19 @@ def test_intervals():
     assert paired_gain([2.0], [1.0])["low"] is None
 
 
+def test_zero_has_no_sign_and_one_image_no_spread():
+    about = {"set": "s test", "model": "m", "scale": 2, "protocol": "ours", "region": "whole", "ssim": 0.9}
+    methods = {"bicubic": 30.0, "bicubic consistent": 30.004, MODEL: 30.001}
+    rows = [
+        about | {"image": "a", "method": method, "psnr": psnr, "distance": None} for method, psnr in methods.items()
+    ]
+    text = markdown(summarize(rows))
+    assert "| m | 30.00 | 0.9000 | 0.00 (one image) | 0.00 (one image) |" in text
+    assert "resamples images, not patients" in text
+    two = markdown(summarize([*rows, *(row | {"image": "b"} for row in rows)]))
+    assert "30.00 ± 0.00" in two and "0.00 [0.00, 0.00]" in two and "-0.00" not in two
+
+
 def test_the_older_protocol_is_pil_on_bytes(model):
     from PIL import Image
 
@@ -170,6 +183,15 @@ def test_the_older_protocol_is_pil_on_bytes(model):
     np.testing.assert_array_equal(case.images["bicubic"][0, 0], np.asarray(small.resize((120, 96), Image.BICUBIC)))
     volume = uint8_case(Volume(image[None].astype(np.int16) * 9, np.eye(4)), load_card(model))
     assert volume.reference.dtype == np.uint8 and volume.reference.max() == 255
+
+
+def test_hounsfield_units_of_a_card_do_not_count_for_bytes(model):
+    plain = find_candidate(str(model), "cpu")
+    fixed = Candidate(replace(plain.card, intensity={"mapping": "fixed", "low": -1024, "high": 3071}), plain.model)
+    case = uint8_case(Volume(body()[None].astype(np.int16) * 9, np.eye(4)), fixed.card)
+    expected, found = (all_images(one, case, False, "uint8")[UNCONSTRAINED] for one in (plain, fixed))
+    assert np.array_equal(found, expected)
+    assert not np.array_equal(fixed.run(case.low, "k")[UNCONSTRAINED], expected[:, 0])
 
 
 def test_a_plane_is_enlarged_once_and_the_ensemble_turns_back():

@@ -22,7 +22,8 @@ from training.about import describe_losses, training_hours
 from training.config import make_config
 from training.convert import BicubicByConvolution, to_onnx, to_torchscript
 from training.export import add_parser as add_export_parser
-from training.export import export, inference_form, largest_difference, probe_images, smallest_weights
+from training.export import export as export_known
+from training.export import inference_form, largest_difference, probe_images, smallest_weights
 from training.interpolate import add_parser as add_interpolate_parser
 from training.interpolate import interpolate, mixed_id
 
@@ -65,6 +66,11 @@ def trained(architecture, scale=2, channels=1):
             torch.nn.init.normal_(module.weight, 1.0, 0.2)
             torch.nn.init.normal_(module.bias, 0.0, 0.2)
     return net.eval()
+
+
+def export(config, path, folder):
+    """The checkpoints here are of the first version, which names no network."""
+    return export_known(config, path, folder, trust_config=True)
 
 
 def checkpoint(folder, net, **more):
@@ -116,7 +122,7 @@ def test_the_card_is_filled_from_the_file_and_the_run(tmp_path):
     assert training["hardware"] == "one H100" and training["notes"] == ["rolled back once"]
     assert training["phases"][0]["losses"] == "L1 + 2 MSE" and training["degradation"] == "antialiased bicubic"
     assert sorted(entry.name for entry in folder.iterdir()) == ["card.json", "weights.safetensors"]
-    assert training_hours(tmp_path) is None
+    assert training_hours(tmp_path, 7) is None
 
 
 def test_losses_name_the_weights_whose_features_they_compare(data_folder):
@@ -237,11 +243,35 @@ def test_the_commands(tmp_path, capsys):
         options = parser.parse_args([str(argument) for argument in arguments])
         options.run(options)
 
-    run("export", tmp_path / "plan.yaml", tmp_path / "run", "--to", tmp_path / "models", "--torchscript")
+    run(
+        "export",
+        tmp_path / "plan.yaml",
+        tmp_path / "run",
+        "--to",
+        tmp_path / "models",
+        "--torchscript",
+        "--trust-config",
+    )
     folder = tmp_path / "models" / "edsr-ise-test-x2-psnr"
     assert (folder / "model.pt").is_file() and "parity" in capsys.readouterr().out
+    run("export", tmp_path / "plan.yaml", tmp_path / "run", "--to", tmp_path / "models", "--trust-config")
+    assert not (folder / "model.pt").exists(), "of the earlier weights"
     run("interpolate", folder, folder, 0.5, "--to", tmp_path / "models")
     assert (tmp_path / "models" / "edsr-ise-test-mix50-x2-psnr" / "card.json").is_file()
+
+
+def test_an_old_checkpoint_is_not_believed_to_be_the_configuration_s_network(tmp_path):
+    path = checkpoint(tmp_path / "run", trained("edsr_ise"))
+    with pytest.raises(ModelError, match="bicubic_skip .*would go unnoticed.* add --trust-config"):
+        export_known(config(), path, tmp_path / "models")
+    assert not (tmp_path / "models").exists()
+    assert export(config(), path, tmp_path / "models").is_dir()
+
+
+def test_mixtures_share_no_name():
+    names = [mixed_id("edsr-ise-test-x2-gan", factor) for factor in (0.12, 0.124, 0.1241, 0.57, 0.005, 0, 1)]
+    middles = [name.removeprefix("edsr-ise-test-mix").removesuffix("-x2-gan") for name in names]
+    assert middles == ["12", "12p4", "12p41", "57", "0p5", "0", "100"]
 
 
 def test_models_that_cannot_be_mixed(tmp_path):

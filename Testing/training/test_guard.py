@@ -62,6 +62,52 @@ def test_a_checkpoint_is_never_taken_of_a_bad_state(tmp_path):
     assert all(torch.isfinite(value).all() for value in state["net"].values())
 
 
+def test_a_second_return_finds_the_good_state_untouched():
+    from training.state import State
+
+    patches = Patches()
+    state = State(tiny(gan=3, phase={"steps": 3}), patches, CPU, None)
+    for _ in range(2):
+        state.advance(lambda: patches.batch(2))
+    good = state.capture()
+    for _ in range(2):
+        patches.spoil.update((patches.drawn, patches.drawn + 1))
+        state.advance(lambda: patches.batch(2))
+        state.roll_back(good, ["loss"])
+    moments = state.phase.generator_optimizer.state_dict()["state"]
+    assert len(moments) > 5 and all(
+        torch.isfinite(value).all() for entry in moments.values() for value in entry.values()
+    )
+    assert {float(entry["step"]) for entry in moments.values()} == {2.0}
+
+
+def test_a_gradient_that_is_not_finite_is_not_saved_although_its_loss_is(tmp_path, monkeypatch):
+    import os
+    import signal
+
+    def spoil(parameters, limit):
+        if patches.drawn == 16:
+            os.kill(os.getpid(), signal.SIGTERM)
+            parameters[0].grad.fill_(float("nan"))
+        return clip(parameters, limit)
+
+    patches, clip = Patches(), torch.nn.utils.clip_grad_norm_
+    monkeypatch.setattr("torch.nn.utils.clip_grad_norm_", spoil)
+    train_on(patches, tiny(log_steps=10), tmp_path, CPU, lambda text: None)
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert state["step"] == 0 and "g_norm not finite" in state["notes"][0]
+    assert all(torch.isfinite(value).all() for value in state["net"].values())
+
+
+def test_a_watch_that_goes_back_forgets_what_it_has_seen_since():
+    watch = CollapseWatch("standard", pause=False)
+    watch.observe([1.0] * 3)
+    good = watch.state()
+    watch.observe([9.0] * 5)
+    watch.load(good)
+    assert watch.state() == good
+
+
 def test_a_guard_gives_up_after_so_many():
     guard = NanGuard()
     for _ in range(ROLLBACKS):

@@ -1,5 +1,6 @@
 """From a folder of images to packed sets: patients, splits, duplicates, unreadable files, and what is stored."""
 
+import gzip
 import json
 import shutil
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ from SuperResolutionLib.intensity import choose_map
 from training.duplicates import exact_pairs, near_pairs, pixel_hash, thumbnail
 from training.packed import PackedSet, PackWriter, pack
 from training.prepare import cut_slices, fit_channels, prepare, table, training_files
-from training.sources import find_sources, patients_of
+from training.sources import Source, find_sources, patients_of
 from training.splits import draw_splits, files_of, patients_in_two_splits, read_splits
 
 RANDOM = np.random.default_rng(0)
@@ -86,6 +87,58 @@ def test_a_given_list_is_kept_to_and_a_patient_in_two_splits_refused(xrays, tmp_
     (xrays / "splits.json").write_text(json.dumps(lists))
     with pytest.raises(DataError, match="00000000 of xray in two splits"):
         quiet(config("xray"), xrays, tmp_path / "out")
+
+
+def test_a_mistyped_set_does_not_become_the_whole_folder(xrays, tmp_path):
+    (xrays / "brain").mkdir()
+    with pytest.raises(DataError, match="There is no folder .*xrya for the set xrya; there are brain, xray. Check"):
+        quiet(config("xrya"), xrays, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_listed_file_that_is_not_there_is_named(xrays, tmp_path):
+    lists = {"xray": {"train": ["00000000_000.png", "sub/00000009_000.png"], "val": [], "test": ["00000001_009.png"]}}
+    (xrays / "xray" / "sub").mkdir()
+    (xrays / "splits.json").write_text(json.dumps(lists))
+    with pytest.raises(DataError, match="lists 00000001_009.png and 1 more of xray, but .*xray does not hold it"):
+        quiet(config("xray"), xrays, tmp_path / "out")
+
+
+@pytest.mark.parametrize("suffix", [".ppm", ".ppm.gz", ".pgm"])
+def test_netpbm_images(tmp_path, suffix):
+    array = np.stack([picture(seed) for seed in (1, 2, 3)], axis=-1)
+    array = array[..., 0] if suffix == ".pgm" else array
+    kind = b"P5" if suffix == ".pgm" else b"P6"
+    data = kind + b"\n# a comment\n40 48\n255\n" + array.tobytes()
+    path = tmp_path / f"im0001{suffix}"
+    path.write_bytes(gzip.compress(data) if suffix.endswith("gz") else data)
+    source = find_sources(tmp_path)[0]
+    volume = source.read()
+    assert source.patient == "im0001" and volume.name == "im0001" and volume.array.dtype == np.uint8
+    np.testing.assert_array_equal(volume.array[0], array)
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(DataError, match="cannot be read as a PPM or PGM"):
+        source.read()
+    with pytest.raises(DataError, match="There is no file"):
+        Source.listed(tmp_path, f"im0002{suffix}").read()
+
+
+def test_blank_slices_and_unfit_files_are_counted(tmp_path):
+    volume = RANDOM.integers(0, 1000, (6, 40, 50)).astype(np.int16)
+    volume[:2] = 0
+    write(tmp_path / "data" / "mr" / "sub-01_T1w.nii.gz", volume, (1.0, 1.0, 5.0))
+    color = np.stack([picture(seed) for seed in (1, 2, 3)], axis=-1)
+    write(tmp_path / "data" / "eye" / "im0001.png", color, color=True)
+    write(tmp_path / "data" / "eye" / "im0002.png", picture(4))
+    alone = {"shares": (1, 0, 0)}
+    report = quiet(config("mr"), tmp_path / "data", tmp_path / "out", **alone)
+    report |= quiet(config("eye", channels=3), tmp_path / "data", tmp_path / "out", **alone)
+    assert (report["mr"]["slices"], report["mr"]["blank_slices"]) == (4, 2)
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["mr"]["blank_slices"] == 2
+    head, *rows = (line.split() for line in table(report).replace(" / ", "/").splitlines())
+    head = " ".join(head).split()
+    assert [row[head.index("blank")] for row in rows] == ["2", "0"]
+    assert [row[head.index("unfit")] for row in rows] == ["0", "1"]
 
 
 def test_a_set_may_be_a_pattern(xrays, tmp_path):

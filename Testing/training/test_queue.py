@@ -182,6 +182,35 @@ def test_parts_that_are_missing_or_damaged_are_refused(tmp_path, places):
         unpack_bundle(bundle, moved(tmp_path, "x").packed, moved(tmp_path, "x").runs)
 
 
+def test_a_bundle_that_is_cut_off_is_refused(tmp_path, places):
+    pack_bundle(tmp_path / "bundle", load_zoo(zoo(tmp_path, one={})), places.packed, places.runs)
+    part = next((tmp_path / "bundle").iterdir())
+    part.write_bytes(part.read_bytes()[:-100])
+    with pytest.raises(DataError, match="truncated or damaged bundle; copy its parts again"):
+        unpack_bundle(tmp_path / "bundle", tmp_path / "p", tmp_path / "r")
+
+
+def test_a_set_that_is_cut_is_told_of_up_to_the_card(tmp_path, places, capsys):
+    noise = np.random.default_rng(0).integers(0, 255, (512, 1024)).astype(np.uint8)
+    with PackWriter(places.packed, "s", 1) as writer:
+        writer.add(noise, 1 / 255)
+        writer.close(set="s", intensity={"mapping": "auto"})
+    path = zoo(tmp_path, one={})
+    there = moved(tmp_path, "there")
+    bundle = str(tmp_path / "bundle")
+    folders = ["--packed", str(places.packed), "--runs", str(places.runs), "--models", str(places.models)]
+    assert main(["queue", str(path), "--minutes", "0", "--pack", bundle, "--mib", "0.5", *folders]) == 0
+    note = "The set s was cut to crops of 256 pixels, 37.5 % of its pixels, to move between machines."
+    assert capsys.readouterr().out.splitlines()[0] == note
+    folders = ["--packed", str(there.packed), "--runs", str(there.runs), "--models", str(there.models)]
+    assert main(["queue", str(path), "--unpack", bundle, "--device", "cpu", *folders]) == 0
+    about = json.loads((there.packed / "s.json").read_text())
+    assert (about["set"], about["intensity"], about["kept"]) == ("s", {"mapping": "auto"}, 0.375)
+    name = "edsr-ise-one-x2-psnr"
+    assert load_card(there.models / name).card["training"]["notes"] == [note]
+    assert json.loads((there.runs / name / "status.json").read_text())["notes"] == [note]
+
+
 @pytest.mark.parametrize("kind", ["uint8", "uint16", "float16"])
 def test_sets_travel_without_loss(tmp_path, kind):
     random = np.random.default_rng(0)

@@ -128,9 +128,10 @@ def test_a_phase_keeps_the_discriminator_of_an_equal_one_before(tmp_path):
     assert all(torch.allclose(before[name], after[name], atol=1e-9) for name in before)
 
 
-def test_several_discriminator_steps_take_several_batches(tmp_path):
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_several_discriminator_steps_take_several_batches(tmp_path, precision):
     patches = Patches()
-    train_on(patches, tiny(gan=2, gan_phase={"d_steps": 3}), tmp_path, CPU, quiet)
+    train_on(patches, tiny(gan=2, gan_phase={"d_steps": 3}, precision=precision), tmp_path, CPU, quiet)
     assert patches.drawn == 2 * (12 + 2 * 3)
 
 

@@ -26,8 +26,11 @@ def create_discriminator(name: str, channels: int, **config):
     """
     if name not in DISCRIMINATORS:
         raise ModelError(f"Unknown discriminator '{name}'; known are {', '.join(sorted(DISCRIMINATORS))}.")
+    low = [key for key, value in config.items() if isinstance(value, int | float) and value <= 0 and value is not False]
+    if low:
+        raise ModelError(f"{low[0]} of the discriminator '{name}' should be above 0, not {config[low[0]]}.")
     module = import_module(f".{name}", __name__)
     try:
         return getattr(module, name)(channels, **config)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         raise ModelError(f"The configuration does not fit the discriminator '{name}': {error}.") from error

@@ -46,6 +46,6 @@ def pgan(channels: int, stages: int = 2, base: str = "srgan", **config) -> Stage
     """
     from . import create_discriminator
 
-    if base == "pgan" or stages < 1:
-        raise ValueError("it takes one stage or more, each of another architecture")
+    if base == "pgan":
+        raise ValueError("its stages are each of another architecture")
     return StagedDiscriminator([create_discriminator(base, channels, **config) for _ in range(stages)])

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from math import isfinite
 from pathlib import Path
 
 from .errors import ModelError
@@ -20,6 +21,7 @@ CARD = "card.json"
 WEIGHTS = "weights.safetensors"
 
 _ID = re.compile(r"^(?P<stem>[a-z0-9]+(?:-[a-z0-9]+)*)-x(?P<scale>[0-9]+)-(?P<kind>psnr|gan)$")
+_MAPPINGS = ("auto", "fixed", "percentile")
 _TEXTS = ("id", "title", "description", "architecture", "domain", "license", "sha256")
 _REQUIRED = ("id", "title", "architecture", "config", "domain", "intensity", "spacing_mm", "license", "sha256")
 
@@ -110,12 +112,12 @@ def load_card(folder: Path) -> ModelCard:
         missing = [name for name in _REQUIRED if name not in card]
         if missing:
             raise ModelError(f"The model card {folder / CARD} lacks {', '.join(missing)}.")
-        family, scale = split_id(str(card["id"]))
+        _check_fields(card, folder / CARD)
+        _check_intensity(card["intensity"], folder / CARD)
+        family, scale = split_id(card["id"])
         config, spacing = dict(card["config"]), card["spacing_mm"]
         if config.get("scale") != scale or config.get("channels") not in (1, 3):
             raise ModelError(f"The model card {folder / CARD} contradicts its id: config must give scale and channels.")
-        _check_fields(card, folder / CARD)
-        _check_intensity(card["intensity"], folder / CARD)
         return ModelCard(
             id=card["id"],
             family=family,
@@ -130,23 +132,34 @@ def load_card(folder: Path) -> ModelCard:
             spacing_range=(float(spacing[0]), float(spacing[1])) if spacing else None,
             license=card["license"],
             measured=list(card.get("measured", [])),
-            baseline=bool(card.get("baseline", False)),
+            baseline=card.get("baseline", False),
             weights=folder / WEIGHTS,
             sha256=card["sha256"],
             card=card,
         )
-    except (OSError, ValueError, TypeError, AttributeError, LookupError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
         raise ModelError(f"The model card {folder / CARD} cannot be read: {error}.") from error
 
 
 def _check_fields(card: dict, path: Path) -> None:
     """Check what the doors read of a card; ``schema.json`` says more, but only a package could check it."""
     for name in _TEXTS:
-        if not isinstance(card.get(name, ""), str):
+        if not _is_text(card.get(name, "")):
             raise ModelError(f"The model card {path} needs a text as its {name}.")
     if card["architecture"] not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         raise ModelError(f"The model card {path} names the architecture '{card['architecture']}'; known are {known}.")
+    config, spacing = card["config"], card["spacing_mm"]
+    counts = {"scale": 2, "channels": 1, "blocks": 1, "layers": 1}  # what a forecast counts with, and the least of each
+    if not isinstance(config, dict) or not all(
+        type(config[name]) is int and config[name] >= least for name, least in counts.items() if name in config
+    ):
+        raise ModelError(f"The model card {path} needs whole numbers as {', '.join(counts)} of its config.")
+    is_range = isinstance(spacing, list) and len(spacing) == 2 and all(map(_is_number, spacing))
+    if spacing is not None and not (is_range and 0 < spacing[0] <= spacing[1]):
+        raise ModelError(f"The model card {path} needs null or two lengths, the smaller first, as spacing_mm.")
+    if not isinstance(card.get("baseline", False), bool):
+        raise ModelError(f"The model card {path} needs true or false as baseline.")
     measured = card.get("measured", [])
     if not isinstance(measured, list) or not all(_is_measurement(entry) for entry in measured):
         raise ModelError(f"The model card {path} needs a list of sets, with images and methods, as measured.")
@@ -154,18 +167,29 @@ def _check_fields(card: dict, path: Path) -> None:
 
 def _is_measurement(entry) -> bool:
     """Whether it reads {"set": text, "images": n, "methods": {name: {"psnr": number, "ssim": number}}}."""
-    if not isinstance(entry, dict) or not isinstance(entry.get("set"), str) or "images" not in entry:
+    if not isinstance(entry, dict) or not _is_text(entry.get("set")) or type(entry.get("images")) is not int:
         return False
     methods = entry.get("methods")
     return isinstance(methods, dict) and all(
-        isinstance(scores, dict) and all(isinstance(scores.get(key), (int, float)) for key in ("psnr", "ssim"))
+        isinstance(scores, dict) and all(_is_number(scores.get(key)) for key in ("psnr", "ssim"))
         for scores in methods.values()
     )
 
 
+def _is_text(value) -> bool:
+    """Whether it can be shown and written: JSON can name half a character, which no encoding has."""
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
+def _is_number(value) -> bool:
+    return type(value) in (int, float) and isfinite(value)
+
+
 def _check_intensity(intensity: dict, path: Path) -> None:
+    if not isinstance(intensity, dict) or intensity.get("mapping") not in _MAPPINGS:
+        raise ModelError(f"The model card {path} needs one of {', '.join(_MAPPINGS)} as its intensity mapping.")
     bounds = [intensity[name] for name in ("low", "high") if name in intensity]
-    numbers = all(isinstance(bound, (int, float)) for bound in bounds)
+    numbers = all(map(_is_number, bounds))
     complete = len(bounds) == 2 or (not bounds and intensity.get("mapping") != "fixed")
     if not (complete and numbers and bounds == sorted(bounds)):
         raise ModelError(f"The model card {path} needs low < high, two numbers, in its intensity mapping.")
@@ -214,7 +238,8 @@ class ModelCatalog:
                     places[key] = model_folders(folder)
             except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a null character
                 reason = getattr(error, "strerror", None) or error
-                self.problems.append(f"The model folder {folder!s} cannot be read ({reason}); choose another one.")
+                name = str(folder).replace("\0", "\N{REPLACEMENT CHARACTER}")  # what no window and no terminal shows
+                self.problems.append(f"The model folder {name} cannot be read ({reason}); choose another one.")
         return list(places.values())
 
     def families(self) -> dict[str, list[ModelCard]]:

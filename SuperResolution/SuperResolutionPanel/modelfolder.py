@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from SuperResolutionLib.catalog import is_own, model_folders, remove_model, user_folder
 from SuperResolutionLib.errors import SuperResolutionError
+from SuperResolutionPanel.outlook import breakable, literal
 
 SETTING = "SuperResolution/ModelFolder"
 
@@ -45,13 +46,13 @@ class ModelFolder:
         folder = str(chosenFolder())
         self._ui.modelFolderLineEdit.text = folder
         self._ui.modelFolderLineEdit.cursorPosition = 0
-        self._ui.modelFolderLineEdit.toolTip = _("Folder with your own models: {folder}").format(folder=folder)
+        self._ui.modelFolderLineEdit.toolTip = literal(_("Folder with your own models: {folder}").format(folder=folder))
         obstacle = _deleteObstacle(card)
         self._ui.modelDeleteButton.enabled = not obstacle
         offer = _("Delete {model} from the folder with your own models.").format(model=card.id if card else "")
         self._ui.modelDeleteButton.toolTip = obstacle or offer
         found = _("Models found: {count}, left out: {leftOut}").format(count=count, leftOut=len(problems))
-        self._ui.modelsFoundLabel.text = "\n".join([found, *problems])
+        self._ui.modelsFoundLabel.text = breakable("\n".join([found, *problems]))
 
     def _onBrowse(self, _checked=False) -> None:
         title = _("Folder with your own models")
@@ -62,7 +63,7 @@ class ModelFolder:
             model_folders(Path(folder))
         except (OSError, RuntimeError, ValueError) as error:
             sentence = _("The folder {folder} cannot be read: {error}. Choose another one.")
-            slicer.util.errorDisplay(sentence.format(folder=folder, error=error))
+            slicer.util.errorDisplay(literal(sentence.format(folder=folder, error=error)))
             return
         qt.QSettings().setValue(SETTING, folder)
         self._onChanged()
@@ -71,12 +72,12 @@ class ModelFolder:
         card = self._card
         question = _("Delete the model {model} from {folder}? This cannot be undone.")
         question = question.format(model=card.id, folder=card.weights.parent)
-        if not slicer.util.confirmYesNoDisplay(question):
+        if not slicer.util.confirmYesNoDisplay(literal(question)):
             return
         try:
             remove_model(card, chosenFolder())
         except SuperResolutionError as error:
-            slicer.util.errorDisplay(str(error))
+            slicer.util.errorDisplay(literal(str(error)))
         self._onChanged()
 
 

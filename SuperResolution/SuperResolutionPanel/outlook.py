@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from html import escape
 
 from slicer.i18n import tr as _
 from vtk.util import numpy_support
@@ -99,6 +101,24 @@ def durationText(seconds: float) -> str:
     if seconds < 100 * 60:
         return _("about {minutes} min").format(minutes=round(seconds / 60))
     return _("about {hours} h").format(hours=f"{seconds / 3600:.1f}")
+
+
+def breakable(text: str) -> str:
+    """A text for a label that wraps: long names and paths without a space can be broken, too."""
+
+    def broken(word) -> str:
+        # Zero-width spaces after what separates the parts of a name, and within parts that are long themselves.
+        parts = re.split(r"(?<=[_/\\.-])", word[0])
+        return "\u200b".join(part[start : start + 20] for part in parts for start in range(0, len(part), 20))
+
+    return re.sub(r"\S{20,}", broken, text)
+
+
+def literal(text: str) -> str:
+    """A text for a tool tip or a dialog, which take what looks like markup for markup: shown as it is."""
+    if not set("<&") & set(text):
+        return text
+    return "<html>" + escape(text).replace("\n", "<br>") + "</html>"
 
 
 def bytesText(count: int) -> str:

@@ -173,3 +173,33 @@ def test_buttonStaysWhereItIs(form):
         places.append(form.ui.applyButton.geometry)
     assert places == [places[0]] * len(places)
     assert not form.ui.warningLabel.isHidden()
+
+
+def test_nothingWidensThePanel(form):
+    """Neither an empty panel, with room for a wider font, nor names without a place to break."""
+    import slicer
+
+    assert form.widget.minimumSizeHint().width() <= 320
+    addImage((2, 60, 80), name=200 * "x")
+    form.ui.advancedCollapsibleButton.collapsed = False
+    for label in ("outlookLabel", "statusLabel", "warningLabel", "modelsFoundLabel"):
+        getattr(form.ui, label).text = 200 * "x"
+        getattr(form.ui, label).visible = True
+    form.widget.show()
+    form.widget.resize(320, 1000)
+    slicer.app.processEvents()
+    assert form.widget.width == 320
+
+
+def test_longNamesAreBrokenRatherThanCut(form):
+    import slicer
+
+    from SuperResolutionPanel.outlook import breakable
+
+    form.ui.statusLabel.text = breakable(200 * "x")
+    form.ui.statusLabel.visible = True
+    form.widget.show()
+    form.widget.resize(320, 1000)
+    slicer.app.processEvents()
+    label = form.ui.statusLabel
+    assert label.height >= 4 * label.fontMetrics().lineSpacing()

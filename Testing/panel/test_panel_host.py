@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import types
+from pathlib import Path
 from typing import Annotated, Union
 
 import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -175,3 +180,10 @@ def test_selectorLetsGoOfTheSceneWhenItDies(scene):
     destroy(selector)
     scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
     assert called == [1]
+
+
+def test_theHostLeavesNoFolderBehind():
+    script = "from Testing.panel_host.scene import boot; print(boot().temporaryPath)"
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
+    folder = ended.stdout.splitlines()[-1]
+    assert "slicer-host-" in folder and not Path(folder).exists()

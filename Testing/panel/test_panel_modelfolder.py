@@ -170,3 +170,14 @@ def test_noModelAtAll(scene, settings):
 
 def test_cardOfTheFixtureIsAModel(own):
     assert load_card(own / "edsr-ise-own-x4-psnr").family == OWN
+
+
+def test_markupInAFolderIsNoMarkup(bench, tmp_path, choose, answer):
+    own = addModel(tmp_path / "<b>own<")
+    choose(own)
+    bench.ui.modelFolderBrowseButton.click()
+    bench.parameters.modelFamily = OWN
+    questions = answer(False)
+    bench.ui.modelDeleteButton.click()
+    assert "&lt;b&gt;own&lt;" in bench.ui.modelFolderLineEdit.toolTip
+    assert "&lt;b&gt;own&lt;" in questions[0]

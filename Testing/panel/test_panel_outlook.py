@@ -118,3 +118,24 @@ def test_aBrokenGeometryIsRefused(outlook):
     assert "geometry" in outlook(node, card()).refusal
     node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(np.diag((np.nan, 0.5, 3, 1))))
     assert "geometry" in outlook(node, card()).refusal
+
+
+def test_longNamesCanBeBroken(module):
+    from SuperResolutionPanel.outlook import breakable
+
+    text = "Created sub-01_ses-baseline_acq_mprage in 3.2 s.\n/home/" + 45 * "x"
+    assert breakable(text).replace("\u200b", "") == text
+    assert max(map(len, breakable(text).replace("\u200b", " ").split())) <= 20
+    assert breakable("CT head SR x4") == "CT head SR x4"
+
+
+def test_markupIsShownAsItIs(module):
+    import qt
+
+    from SuperResolutionPanel.outlook import literal
+
+    assert literal("CT head") == "CT head"
+    document = qt.QTextDocument()
+    for name in ("<b>CT</b> & MR\nsecond", "a &lt; b", '<img src="x">'):
+        document.setHtml(literal(name))
+        assert document.toPlainText() == name

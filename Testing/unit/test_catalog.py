@@ -212,3 +212,66 @@ def test_a_folder_that_cannot_be_resolved_is_a_problem(tmp_path):
     catalog = ModelCatalog([Path("null\0character"), BUNDLED, BUNDLED])
     assert len(catalog.problems) == 1 and "cannot be read" in catalog.problems[0]
     assert catalog.cards
+
+
+SPAN = {"scale": 4, "channels": 1}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"id": 5},
+        {"title": "\ud800"},
+        {"architecture": ["span"]},
+        {"baseline": "no"},
+        {"config": [["scale", 4], ["channels", 1]]},
+        {"config": {**SPAN, "blocks": "many"}},
+        {"config": {**SPAN, "scale": 4.0}},
+        {"config": {**SPAN, "channels": True}},
+        {"intensity": {"mapping": 7}},
+        {"intensity": []},
+        {"spacing_mm": [1]},
+        {"spacing_mm": "12"},
+        {"spacing_mm": [2, 1]},
+        {"spacing_mm": [float("nan"), 2]},
+        {"measured": [{"set": "a", "images": "one", "methods": {}}]},
+        {"measured": [{"set": "a", "images": 1, "methods": {"model": {"psnr": "high", "ssim": 1}}}]},
+    ],
+    ids=ascii,
+)
+def test_a_field_of_another_kind_is_named(folder, wrong):
+    path = ModelCatalog([folder]).cards[1].weights.parent / "card.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | wrong))
+    catalog = ModelCatalog([folder])
+    assert len(catalog.cards) == 1 and len(catalog.problems) == 1
+    assert str(path) in catalog.problems[0] and f" {next(iter(wrong))}" in catalog.problems[0]
+
+
+def test_a_card_that_is_nested_too_deeply(folder):
+    path = ModelCatalog([folder]).cards[0].weights.parent / "card.json"
+    path.write_text("[" * 100_000)
+    assert len(ModelCatalog([folder]).problems) == 1
+
+
+def test_folders_that_cannot_be_read_are_told(tmp_path):
+    loop, file = tmp_path / "loop", tmp_path / "file"
+    loop.symlink_to(loop)
+    file.write_text("no folder")
+    catalog = ModelCatalog([loop, file, tmp_path / "gone", Path("null\0character"), BUNDLED])
+    assert [str(loop) in catalog.problems[0], str(file) in catalog.problems[1]] == [True, True]
+    assert len(catalog.problems) == 3 and "\0" not in catalog.problems[2], "a folder need not exist"
+    assert catalog.cards
+
+
+def test_a_folder_that_may_not_be_read_is_told(folder, monkeypatch):
+    listdir = catalog_module.os.listdir
+
+    def refuse(path):
+        if path == folder:
+            raise PermissionError(13, "Permission denied", str(path))
+        return listdir(path)
+
+    monkeypatch.setattr(catalog_module.os, "listdir", refuse)
+    catalog = ModelCatalog([folder, BUNDLED])
+    assert len(catalog.problems) == 1 and "Permission denied" in catalog.problems[0]
+    assert {card.weights.parent.parent for card in catalog.cards} == {BUNDLED}

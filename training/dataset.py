@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -40,6 +41,21 @@ AHEAD = 3
 Degrade = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
 
 
+class Draw(NamedTuple):
+    """A pair before it is cut: set, slice, low-resolution corner, and the augmentation of both images."""
+
+    which: int
+    index: int
+    y: int
+    x: int
+    turns: int
+    flip: int
+    gain: float
+
+
+Cut = Callable[[Sequence[Draw]], tuple[torch.Tensor, torch.Tensor]]
+
+
 class PatchSampler:
     """Random pairs from several sets: first a set by its share, then a place, then an augmentation.
 
@@ -54,6 +70,8 @@ class PatchSampler:
         rank, world: this process and how many there are. Side by side, the batches of all ranks are the batch of one
             process: rank r of a batch of n each holds pairs r * n to (r + 1) * n of n * world.
         workers: how many batches are made in the background at a time; 0 makes them when they are asked for.
+        cut: makes a batch of the engine's bicubic from what was drawn, in place of the cutting here; ``degrade`` is
+            not asked then. See ``resident.ResidentSets``.
 
     Raises:
         ValueError: for a set without a place for a patch, an unknown augmentation, or sets that do not fit together.
@@ -72,6 +90,7 @@ class PatchSampler:
         rank: int = 0,
         world: int = 1,
         workers: int = 1,
+        cut: Cut | None = None,
     ):
         unknown = sorted(set(augment) - set(AUGMENTATIONS))
         if unknown:
@@ -79,7 +98,7 @@ class PatchSampler:
         if not sets or len({packed.channels for packed, _ in sets.values()}) > 1:
             raise ValueError("A sampler needs at least one set, and sets with the same number of channels.")
         self.scale, self.patch, self.seed, self.rank, self.world = scale, patch, seed, rank, world
-        self.augment, self.degrade = frozenset(augment), degrade
+        self.augment, self.degrade, self.cut = frozenset(augment), degrade, cut
         self.packed = [packed for packed, _ in sets.values()]
         self.places = [find_places(packed, scale, patch) for packed in self.packed]
         self.chances = [places.chances(hard, background) for places in self.places]
@@ -102,7 +121,7 @@ class PatchSampler:
             low, high = self._ready.popleft().result()
             self._order()
         self.drawn += size * self.world
-        return torch.from_numpy(low), torch.from_numpy(high)
+        return low, high
 
     def state(self) -> dict[str, int]:
         """What ``load`` needs to go on with the next pair: plain numbers."""
@@ -138,48 +157,57 @@ class PatchSampler:
         self._ready.clear()
         self._ordered = self.drawn
 
-    def _make(self, first: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-        start = first + self.rank * size
-        pairs = [self._pair(number) for number in range(start, start + size)]
+    def _make(self, first: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+        numbers = range(first + self.rank * size, first + (self.rank + 1) * size)
+        if self.cut is not None:
+            return self.cut([self._draw(np.random.default_rng([self.seed, number])) for number in numbers])
+        pairs = [self._pair(np.random.default_rng([self.seed, number])) for number in numbers]
         low, high = (np.stack([np.moveaxis(image, -1, 0) for image in column]) for column in zip(*pairs))
-        return np.ascontiguousarray(low), np.ascontiguousarray(high)
+        return torch.from_numpy(np.ascontiguousarray(low)), torch.from_numpy(np.ascontiguousarray(high))
 
-    def _pair(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Pair ``number`` of the stream: (patch, patch, c) and (patch * scale, patch * scale, c)."""
-        random = np.random.default_rng([self.seed, number])
+    def _pair(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """A pair of the stream: (patch, patch, c) and (patch * scale, patch * scale, c)."""
+        which, index, y, x = self._place(random)
+        pair = self._cut(random, self.packed[which], index, (y, x))
+        turns, flip, gain = self._change(random)
+        return tuple(np.rot90(image, turns)[:, :: -1 if flip else 1] * np.float32(gain) for image in pair)
+
+    def _draw(self, random: np.random.Generator) -> Draw:
+        return Draw(*self._place(random), *self._change(random))
+
+    def _place(self, random: np.random.Generator) -> tuple[int, int, int, int]:
+        """Set, slice, and the low-resolution row and column of the patch's corner."""
         which = min(int(np.searchsorted(self.shares, random.random(), "right")), len(self.packed) - 1)
         places, chances = self.places[which], self.chances[which]
         chosen = min(int(np.searchsorted(chances, random.random(), "right")), len(chances) - 1)
         index, *corner = (int(value) for value in places.corners[chosen])
-        packed = self.packed[which]
-        lengths = [length // self.scale for length in packed.shape(index)]
+        lengths = [length // self.scale for length in self.packed[which].shape(index)]
         y, x = (self._jitter(random, start, length) for start, length in zip(corner, lengths))
-        return self._augment(random, *self._cut(random, packed, index, (y, x), lengths))
+        return which, index, y, x
 
     def _jitter(self, random: np.random.Generator, start: int, length: int) -> int:
         """Grid positions are half a patch apart; move by up to a quarter so that all phases are seen."""
         quarter = self.patch // 4
         return int(np.clip(start + random.integers(-quarter, quarter + 1), 0, length - self.patch))
 
-    def _cut(self, random, packed: PackedSet, index: int, corner, lengths) -> tuple[np.ndarray, np.ndarray]:
+    def _cut(self, random, packed: PackedSet, index: int, corner) -> tuple[np.ndarray, np.ndarray]:
         """The patch with its margin, clipped at the slice's true edges, degraded, and both cut to size."""
         s, p = self.scale, self.patch
         starts = [max(0, at - MARGIN) for at in corner]
-        stops = [min(length, at + p + MARGIN) for at, length in zip(corner, lengths)]
+        stops = [min(length // s, at + p + MARGIN) for at, length in zip(corner, packed.shape(index))]
         wide = packed.window(index, *(slice(a * s, b * s) for a, b in zip(starts, stops)))
         low = shrink(wide, s) if self.degrade is None else self.degrade(wide, s, random)
         (top, left) = (at - start for at, start in zip(corner, starts))
         return low[top : top + p, left : left + p], wide[top * s : (top + p) * s, left * s : (left + p) * s]
 
-    def _augment(self, random, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The same flip, quarter turn and factor for both images; the stream is the same whichever are wanted."""
+    def _change(self, random: np.random.Generator) -> tuple[int, int, float]:
+        """Quarter turns, whether to flip, and a factor; the stream is the same whichever are wanted."""
         turns, flip, gain = random.integers(4), random.integers(2), random.uniform(*CONTRAST)
-        pair = []
-        for image in (low, high):
-            image = np.rot90(image, turns) if "quarter_turns" in self.augment else image
-            image = image[:, ::-1] if flip and "flips" in self.augment else image
-            pair.append(image * np.float32(gain) if "contrast" in self.augment else image)
-        return pair[0], pair[1]
+        return (
+            int(turns) if "quarter_turns" in self.augment else 0,
+            int(flip) if "flips" in self.augment else 0,
+            gain if "contrast" in self.augment else 1.0,
+        )
 
 
 def shrink(image: np.ndarray, scale: int) -> np.ndarray:

@@ -15,8 +15,10 @@ def blend(average: nn.Module, net: nn.Module, decay: float, step: int) -> None:
     """
     weight = 1 - min(decay, (1 + step) / (10 + step))
     torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), weight)
-    for mean, value in zip(average.buffers(), net.buffers()):
-        if mean.is_floating_point():
-            mean.lerp_(value, weight)
-        else:
+    pairs = list(zip(average.buffers(), net.buffers()))
+    moving = [pair for pair in pairs if pair[0].is_floating_point()]
+    if moving:
+        torch._foreach_lerp_(*map(list, zip(*moving)), weight)
+    for mean, value in pairs:
+        if not mean.is_floating_point():
             mean.copy_(value)

@@ -23,6 +23,7 @@ from .distributed import Group, connect
 from .phases import check_phases
 from .reached import phase_file
 from .record import Recorder, not_finite
+from .resident import ResidentSets, fits
 from .samples import ROWS, draw_samples
 from .state import State, read_checkpoint, write_checkpoint
 
@@ -106,6 +107,8 @@ def make_sampler(config: Config, packed: Path, group: Group) -> PatchSampler:
         if set(colors.values()) != {config.channels}:
             raise ValueError(f"network.channels is {config.channels}, and the packed sets have {colors}.")
         degrade = Degradation(data.degradation) if data.degradation else None
+        packed_sets = [packed_set for packed_set, _ in sets.values()]
+        resident = degrade is None and fits(packed_sets, group.device)
         return PatchSampler(
             sets,
             config.scale,
@@ -118,6 +121,7 @@ def make_sampler(config: Config, packed: Path, group: Group) -> PatchSampler:
             rank=group.rank,
             world=group.world,
             workers=data.workers,
+            cut=ResidentSets(packed_sets, config.scale, data.patch, group.device) if resident else None,
         )
     except ValueError as error:
         raise UsageError(str(error)) from error

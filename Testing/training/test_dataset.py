@@ -11,6 +11,7 @@ from SuperResolutionLib.resampling import bicubic_downsample
 from training.dataset import AUGMENTATIONS, PatchSampler, describe_augmentations, shrink
 from training.packed import PackedSet, pack
 from training.places import BACKGROUND_SPAN, find_places
+from training.resident import ResidentSets
 
 RANDOM = np.random.default_rng(0)
 
@@ -118,6 +119,18 @@ def test_a_state_goes_on_exactly_whatever_was_made_ahead(noise, workers):
     assert torch.equal(first.batch(4)[0], expected[0])
     with pytest.raises(ValueError, match="seed 5, not 6"):
         sampler(noise, seed=6).load(state)
+
+
+def test_sets_that_lie_on_a_device_give_the_same_pairs(noise):
+    pack(noise, "t", [RANDOM.random((52, 61)).astype(np.float32)])
+    names, plain = ("s", "t"), sampler(noise, "s", "t", hard=0.3)
+    cut = ResidentSets([PackedSet(noise, name) for name in names], 2, 8, torch.device("cpu"))
+    resident = sampler(noise, "s", "t", hard=0.3, workers=2, cut=cut)
+    for _ in range(8):
+        for one, other in zip(plain.batch(8), resident.batch(8)):
+            assert one.shape == other.shape and other.dtype == torch.float32
+            assert torch.allclose(one, other, atol=1e-6)
+    assert plain.state() == resident.state()
 
 
 def test_batches_differ_and_seeds_do(noise):

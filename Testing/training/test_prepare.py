@@ -14,7 +14,8 @@ from SuperResolutionLib.files import read_volume
 from SuperResolutionLib.intensity import choose_map
 from training.duplicates import exact_pairs, near_pairs, pixel_hash, thumbnail
 from training.packed import PackedSet, PackWriter, pack
-from training.prepare import cut_slices, fit_channels, prepare, slice_axes, table, training_files
+from training.prepare import prepare, table, training_files
+from training.slices import cut_slices, fit_channels, slice_axes
 from training.sources import Source, find_sources, patients_of
 from training.splits import draw_splits, files_of, patients_in_two_splits, read_splits
 

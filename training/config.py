@@ -21,6 +21,7 @@ from SuperResolutionLib.networks import ARCHITECTURES, create
 from .degradations import Degradation
 from .discriminators import DISCRIMINATORS
 from .loss_terms import read_losses
+from .resized import check_size
 from .schema import STRICT, Range, check
 
 Count = Annotated[int, Range(low=1)]
@@ -39,7 +40,7 @@ class Data:
     """Which pairs of patches a step sees.
 
     Attributes:
-        sets: packed set -> share of the patches; shares need not sum to 1.
+        sets: packed set -> share of the patches; shares need not sum to 1. ``set@N``: see ``resized.py``.
         batch: pairs a step, over all processes.
         patch: side of a low-resolution patch in pixels.
         hard: part of the patches drawn in proportion to bicubic's error, 0 to 1.
@@ -210,8 +211,12 @@ def _contradictions(config: Config):
         if config.phases and adversarial != config.id.endswith("-gan"):
             kind = "a GAN" if adversarial else "no GAN"
             yield f"id ends in -{config.id.rpartition('-')[2]}, and the last phase is {kind} phase"
+        for name in config.data.sets if scale else ():
+            check_size(name, scale)
     except ModelError as error:
         yield f"id: {str(error).rstrip('.')}"
+    except UsageError as error:
+        yield f"data.sets: {str(error).rstrip('.')}"
     if not config.data.sets:
         yield "data.sets is empty"
     try:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 
 from SuperResolutionLib.compare import channels_last
 from SuperResolutionLib.errors import ModelError, SuperResolutionError
+from SuperResolutionLib.geometry import slice_axis
 from SuperResolutionLib.metrics import EMPTY_SPAN, ssim_map, ssim_margin
 from SuperResolutionLib.metrics import psnr as psnr_of
 from SuperResolutionLib.plan import slice_planes
@@ -18,6 +20,7 @@ from SuperResolutionLib.plan import slice_planes
 from .candidates import Candidate, find_candidate
 from .masks import regions
 from .protocols import CASES, EIGHT_BITS, Case, card_key
+from .resized import check_size, resize_slices, split_size
 from .sources import Source
 from .splits import FILE, files_of, locate, read_splits
 
@@ -48,7 +51,8 @@ def evaluate(
     Args:
         candidates: the models.
         data: folder with one subfolder a set, as ``prepare`` takes it.
-        sets: names of the sets; ``a+b`` joins two, ``a/pattern`` takes some files.
+        sets: names of the sets; ``a+b`` joins two, ``a/pattern`` takes some files, and of ``a@N`` or ``a+b@N``
+            every slice is resized to N x N before anything else, see ``resized.py``.
         split: which split. lists: list of splits; ``data/splits.json`` if None.
         protocols: see ``protocols.RULES``.
         ensemble: also run every model on the eight flips and turns.
@@ -65,16 +69,21 @@ def evaluate(
     where = lists or data / FILE
     splits = read_splits(where)
     rows = []
+    for name, candidate in product(sets, candidates):
+        check_size(name, candidate.card.scale)
     for name in sets:
-        files = [(part, file) for part in name.split("+") for file in files_of(splits, part, split, where)]
+        joined, size = split_size(name)
+        files = [(part, file) for part in joined.split("+") for file in files_of(splits, part, split, where)]
         for part, file in files:
             volume = Source.listed(locate(data, part), file).read()
+            axis = slice_axis(volume.size, volume.spacing)
+            volume = resize_slices(volume, axis, size) if size else volume
             for protocol in protocols:
                 cases: dict[tuple, Case] = {}
                 for candidate in candidates:
                     key = card_key(candidate)
                     if key not in cases:
-                        cases[key] = CASES[protocol](volume, candidate.card_for(volume.channels))
+                        cases[key] = CASES[protocol](volume, candidate.card_for(volume.channels), "ijk"[axis])
                     images = all_images(candidate, cases[key], ensemble, protocol)
                     scores = score(cases[key], images, candidate.card.scale, features, protocol)
                     about = {"set": f"{name} {split}", "image": file, "model": candidate.name}
@@ -180,7 +189,9 @@ def add_parser(commands) -> None:
     parser = commands.add_parser("evaluate", help="score models on the test split of a data folder")
     parser.add_argument("models", nargs="+", help="ids, families, model folders, or other projects' checkpoints")
     parser.add_argument("data", type=Path, help="folder with one subfolder a set, and splits.json")
-    parser.add_argument("--sets", nargs="+", required=True, help="names of the sets; a+b joins two, a/*.png takes some")
+    parser.add_argument(
+        "--sets", nargs="+", required=True, help="names; a+b joins two, a/*.png takes some, a@N resizes slices"
+    )
     parser.add_argument("--split", default="test")
     parser.add_argument("--splits", type=Path, metavar="FILE", help="list of splits, instead of DATA/splits.json")
     parser.add_argument("--out", type=Path, default=Path("evaluation"), help="folder for tables and pictures")

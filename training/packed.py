@@ -21,7 +21,7 @@ TYPES = {"uint8": np.uint8, "uint16": np.uint16, "float16": np.float16}
 
 def file_stem(name: str) -> str:
     """What the files of a packed set are called: its name, with what no file name can hold replaced."""
-    return re.sub(r"[^A-Za-z0-9_.+-]+", "_", name)
+    return re.sub(r"[^A-Za-z0-9_.+@-]+", "_", name)
 
 
 class PackedSet:

@@ -15,24 +15,26 @@ from pathlib import Path
 import numpy as np
 
 from SuperResolutionLib.errors import DataError, SuperResolutionError, UsageError
-from SuperResolutionLib.intensity import choose_map, round_to
-from SuperResolutionLib.missing import fill_missing
 
 from .duplicates import exact_pairs, near_pairs, pixel_hash, thumbnail
 from .packed import PackWriter
+from .resized import split_size
+from .slices import cut_slices, fit_channels, stacks
 from .sources import RULES, Source, find_sources, patients_of
-from .splits import FILE, SHARES, SPLITS, draw_splits, files_of, locate, patients_in_two_splits, read_splits, set_folder
+from .splits import (
+    FILE,
+    SHARES,
+    SPLITS,
+    draw_splits,
+    files_of,
+    locate,
+    patients_in_two_splits,
+    read_splits,
+    set_folder,
+    set_pattern,
+)
 
 REPORT = "report.json"
-
-#: Axes whose spacings differ by less than this factor all give slices; otherwise only the finest plane does.
-ISOTROPIC = 1.3
-
-#: A slice whose values span less than this share of the range shows nothing and is left out.
-EMPTY_SPAN = 0.1
-
-#: Weights of red, green and blue in grey (ITU-R BT.601).
-LUMINANCE = (0.299, 0.587, 0.114)
 
 
 @dataclass
@@ -85,7 +87,8 @@ def _merge(path: Path, entries: dict) -> None:
 def _listed(lists, name, folder, given, rule) -> tuple[list[Source], dict[str, list[str]]]:
     """The sources of a given list, with patients where a rule finds them."""
     folder_name = set_folder(name)
-    parts = {s: files_of(lists, name, s, given) for s in SPLITS if s in lists.get(folder_name, {"train": 0})}
+    listed = [split for split in SPLITS if split in lists.get(folder_name, {"train": 0})]
+    parts = {split: files_of(lists, name, split, given, needed=split == "train") for split in listed}
     names = sorted({file for files in parts.values() for file in files})
     if not names:
         raise DataError(f"{given} lists no file of {name}; add some, or remove the list and let the splits be drawn.")
@@ -105,8 +108,8 @@ def _listed(lists, name, folder, given, rule) -> tuple[list[Source], dict[str, l
 
 
 def _found(folder: Path, name: str, rule: str) -> list[Source]:
-    pattern = name.partition("/")[2]
-    sources = [source for source in find_sources(folder, rule) if fnmatch(source.name, pattern or "*")]
+    pattern = set_pattern(name)
+    sources = [source for source in find_sources(folder, rule) if fnmatch(source.name, pattern)]
     if not sources:
         raise UsageError(f"No image in {folder} fits the pattern {pattern}.")
     return sources
@@ -137,8 +140,8 @@ def _prepare_set(config, name, sources, parts, out, shares=SHARES, seed=0, log=p
         "splits": "drawn by patient" if drawn else "given",
         "patients": counts if all(whose.values()) else "not known, the given list decides",
         "images": {split: sum(file in whose for file in parts.get(split, [])) for split in SPLITS},
-        **packed,
         "spacing_mm": [min(scan.spacings), max(scan.spacings)] if scan.spacings else None,
+        **packed,
         "unreadable": scan.unreadable,
         "exact_duplicates": [{"files": pair, "splits": [where.get(file) for file in pair]} for pair in exact],
         "near_duplicates": [
@@ -191,8 +194,12 @@ def training_files(parts: dict, exact: list[tuple[str, str]], readable: set[str]
 
 
 def pack_sources(config, name: str, sources: list[Source], out: Path) -> dict:
-    """Write the slices of some sources as one packed set; says what was packed."""
-    slices, blank, grey, problems = 0, 0, 0, []
+    """Write the slices of some sources as one packed set; says what was packed.
+
+    With a suffix ``@N`` that includes ``spacing_mm``, what the volumes' slices have after they are resized.
+    """
+    slices, blank, grey, problems, spacings = 0, 0, 0, [], []
+    size = split_size(name)[1]
     with PackWriter(out, name, config.channels) as writer:
         for source in sources:
             volume = source.read()
@@ -202,69 +209,23 @@ def pack_sources(config, name: str, sources: list[Source], out: Path) -> dict:
                 problems.append({"file": source.name, "why": str(error)})
                 continue
             grey += converted
-            planes = cut_slices(array, volume.spacing, config.card["intensity"])
-            for plane, gain, offset in planes:
-                writer.add(plane, gain, offset, source.name)
-            slices += len(planes)
-            blank += sum(array.shape[axis] for axis in slice_axes(array, volume.spacing)) - len(planes)
+            for stack, axes in stacks(volume.with_array(array), size):
+                planes = cut_slices(stack.array, axes, config.card["intensity"])
+                for plane, gain, offset in planes:
+                    writer.add(plane, gain, offset, source.name)
+                slices += len(planes)
+                blank += sum(stack.array.shape[axis] for axis in axes) - len(planes)
+                if size and volume.source.get("Spacing") != "unknown":
+                    spacings += [round(stack.spacing[2 - axis], 4) for axis in {0, 1, 2} - {*axes}]
         if not slices:
             why = problems[0]["why"] if problems else "nothing but empty slices was found"
             raise DataError(f"There is nothing to train on in {name}: {why}")
         kinds = sorted({row["type"] for row in writer.rows})
         writer.close(set=name, intensity=config.card["intensity"])
     about = {"slices": slices, "bytes": writer.size, "stored_as": kinds, "channels": config.channels}
+    if size:
+        about["spacing_mm"] = [min(spacings), max(spacings)] if spacings else None
     return about | {"blank_slices": blank, "color_to_grey": grey, "unfit": problems}
-
-
-def fit_channels(array: np.ndarray, channels: int) -> tuple[np.ndarray, bool]:
-    """A volume (k, j, i) or (k, j, i, c) as a network of ``channels`` takes it, and whether color was given up.
-
-    Raises:
-        UsageError: for a grey image where color is asked for.
-    """
-    if array.ndim == 3:
-        if channels == 3:
-            raise UsageError("it is grey, and the network is for color images; take a network with 1 channel.")
-        return array, False
-    if channels == 3:
-        return array[..., :3], False
-    if (array[..., 0] == array[..., 1]).all() and (array[..., 0] == array[..., 2]).all():
-        return array[..., 0], False
-    return round_to(array[..., :3].astype(np.float64) @ np.array(LUMINANCE), array.dtype), True
-
-
-def slice_axes(array: np.ndarray, spacing: tuple[float, float, float]) -> tuple[int, ...]:
-    """The array's axes along which a volume is cut; arguments as of ``cut_slices``."""
-    if min(array.shape[:3]) > 1 and max(spacing) < ISOTROPIC * min(spacing):
-        return (0, 1, 2)
-    return (int(np.argmax(spacing[::-1])) if array.shape[0] > 1 else 0,)
-
-
-def cut_slices(array: np.ndarray, spacing: tuple[float, float, float], intensity: dict):
-    """Slices of a volume as they are stored: a list of (plane, gain, offset), network = plane * gain + offset.
-
-    Args:
-        array: (k, j, i) or (k, j, i, c). spacing: along (i, j, k), millimetres; a volume whose spacings are alike gives
-            slices along all three axes, another one only those of its finest plane.
-        intensity: as in a model card; chosen from the whole volume.
-    """
-    mapping = choose_map(array, intensity)
-    gain, offset = 1.0 / mapping.width, -mapping.offset / mapping.width
-    least = int(array.min()) if array.dtype.kind in "iu" else 0
-    result = []
-    for plane in (plane for axis in slice_axes(array, spacing) for plane in np.moveaxis(array, axis, 0)):
-        if array.dtype.kind == "f":
-            filled = fill_missing(np.moveaxis(np.atleast_3d(plane), -1, 0))[0]
-            stored = (mapping.to_network(np.moveaxis(filled, 0, -1)), 1.0, 0.0)
-        elif array.dtype == np.uint8:
-            stored = (plane, gain, offset)
-        elif int(array.max()) - least < 2**16:
-            stored = ((plane.astype(np.int64) - least).astype(np.uint16), gain, offset + least * gain)
-        else:
-            stored = (mapping.to_network(plane), 1.0, 0.0)
-        if float(np.ptp(stored[0].astype(np.float32))) * stored[1] > EMPTY_SPAN:
-            result.append(stored)
-    return result
 
 
 def table(report: dict) -> str:

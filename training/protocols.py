@@ -53,9 +53,9 @@ class Case:
     intensity: IntensityMap
 
 
-def our_case(volume: Volume, card: ModelCard) -> Case:
+def our_case(volume: Volume, card: ModelCard, axis: str | None = None) -> Case:
     """The engine's protocol, as ``superres compare``. Raises DataError if the image is too small."""
-    whole, low, planes = pair(volume, card, Options())
+    whole, low, planes = pair(volume, card, Options(axis=axis))
     axis = "ijk"[whole.axis]
     job = plan(low, card, None, axis)
     cubic = [_bicubic(plane, job.intensity, card.scale, job.dtype) for plane in job.planes]
@@ -68,11 +68,11 @@ def our_case(volume: Volume, card: ModelCard) -> Case:
     return Case(low, axis, planes, images, peak, _floor(planes), whole.intensity)
 
 
-def uint8_case(volume: Volume, card: ModelCard) -> Case:
+def uint8_case(volume: Volume, card: ModelCard, axis: str | None = None) -> Case:
     """The protocol of older tables: 8 bits, PIL's bicubic. Grey is not copied: three equal channels score the same."""
     from PIL import Image
 
-    whole = plan(volume, card)
+    whole = plan(volume, card, None, axis)
     planes = whole.planes
     if planes.dtype != np.uint8:
         low, high = np.percentile(planes, [0.1, 99.9])

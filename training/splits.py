@@ -11,6 +11,7 @@ from pathlib import Path
 
 from SuperResolutionLib.errors import DataError, UsageError
 
+from .resized import split_size
 from .sources import holds_images
 
 SPLITS = ("train", "val", "test")
@@ -19,8 +20,16 @@ FILE = "splits.json"
 
 
 def set_folder(name: str) -> str:
-    """The folder of a set: ``folder/pattern`` is a set of the files of ``folder`` whose names fit the pattern."""
-    return name.partition("/")[0]
+    """The folder of a set: ``folder/pattern`` is a set of the files of ``folder`` whose names fit the pattern.
+
+    A suffix ``@N`` says how large its slices become (``resized.py``), and plays no part in where it is.
+    """
+    return split_size(name)[0].partition("/")[0]
+
+
+def set_pattern(name: str) -> str:
+    """What the file names of a set fit, ``*`` if it takes all of its folder."""
+    return split_size(name)[0].partition("/")[2] or "*"
 
 
 def locate(data: Path, name: str) -> Path:
@@ -60,19 +69,19 @@ def read_splits(path: Path) -> dict[str, dict[str, list[str]]]:
         raise DataError(f"{path} is no list of splits (set -> train, val, test -> file names): {error}.") from error
 
 
-def files_of(splits: dict, name: str, split: str, where: Path) -> list[str]:
-    """The files of a set's split.
+def files_of(splits: dict, name: str, split: str, where: Path, needed: bool = True) -> list[str]:
+    """The files of a set's split; where they are not ``needed``, a pattern may fit none.
 
     Raises:
         UsageError: if the list does not know the set or the split, or no file of it fits the set's pattern.
     """
-    folder, _, pattern = name.partition("/")
+    folder, pattern = set_folder(name), set_pattern(name)
     if folder not in splits:
         raise UsageError(f"{where} lists no set '{folder}'; it has {', '.join(sorted(splits))}.")
     if split not in splits[folder]:
         raise UsageError(f"{where} lists no split '{split}' of {folder}; it has {', '.join(splits[folder])}.")
-    files = [file for file in splits[folder][split] if fnmatch(file, pattern or "*")]
-    if not files and splits[folder][split]:
+    files = [file for file in splits[folder][split] if fnmatch(file, pattern)]
+    if needed and not files and splits[folder][split]:
         raise UsageError(f"No file of the {split} split of {folder} fits the pattern {pattern}.")
     return files
 

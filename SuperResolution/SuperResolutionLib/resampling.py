@@ -14,7 +14,7 @@ WINDOW, MARGIN = 256, 32
 
 def bicubic_upsample(image, scale: int):
     """Enlarge a (n, c, h, w) tensor to (n, c, h * scale, w * scale); float32 or float64 in, the same out."""
-    return _resize(image, (image.shape[-2] * scale, image.shape[-1] * scale))
+    return resize(image, (image.shape[-2] * scale, image.shape[-1] * scale))
 
 
 def bicubic_downsample(image, scale: int):
@@ -26,10 +26,11 @@ def bicubic_downsample(image, scale: int):
     height, width = image.shape[-2:]
     if height % scale or width % scale:
         raise ValueError(f"{height}x{width} is not a multiple of the scale {scale}; crop it first")
-    return _resize(image, (height // scale, width // scale))
+    return resize(image, (height // scale, width // scale))
 
 
-def _resize(image, size):
+def resize(image, size: tuple[int, int]):
+    """Bring a (n, c, h, w) float tensor to ``size`` (rows, columns), antialiased along an axis that shrinks."""
     import torch.nn.functional as F
 
     # Without antialias torch uses a = -0.75 instead of -0.5.
@@ -87,5 +88,5 @@ def _inverse(length: int, scale: int, first: int, last: int):
 
     with torch.inference_mode(False):  # what is remembered must serve gradients as well
         eye = torch.eye(length, dtype=torch.float64)[None, None]
-        up = _resize(eye, (length, length * scale))
-        return torch.linalg.inv(_resize(up, (length, length))[0, 0].T[first:last, first:last])
+        up = resize(eye, (length, length * scale))
+        return torch.linalg.inv(resize(up, (length, length))[0, 0].T[first:last, first:last])

@@ -14,7 +14,8 @@ from SuperResolutionLib.files import read_volume
 from SuperResolutionLib.intensity import choose_map
 from training.duplicates import exact_pairs, near_pairs, pixel_hash, thumbnail
 from training.packed import PackedSet, PackWriter, pack
-from training.prepare import cut_slices, fit_channels, prepare, table, training_files
+from training.prepare import prepare, table, training_files
+from training.slices import cut_slices, fit_channels, slice_axes
 from training.sources import Source, find_sources, patients_of
 from training.splits import draw_splits, files_of, patients_in_two_splits, read_splits
 
@@ -280,7 +281,7 @@ def test_slices_are_stored_without_loss_where_they_can_be(tmp_path, dtype):
     array = RANDOM.integers(0, 250, (3, 20, 31)).astype(dtype) - dtype(100 if dtype == np.int16 else 0)
     mapping = choose_map(array, {"mapping": "auto"})
     with PackWriter(tmp_path, "s", 1) as writer:
-        for plane, gain, offset in cut_slices(array, (1.0, 1.0, 5.0), {"mapping": "auto"}):
+        for plane, gain, offset in cut_slices(array, (0,), {"mapping": "auto"}):
             writer.add(plane, gain, offset)
     packed = PackedSet(tmp_path, "s")
     exact = 1e-6 if dtype != np.float32 else 1e-3
@@ -290,13 +291,13 @@ def test_slices_are_stored_without_loss_where_they_can_be(tmp_path, dtype):
 
 def test_slices_of_volumes():
     array = RANDOM.integers(0, 1000, (20, 40, 50)).astype(np.int16)
-    thick = cut_slices(array, (1.0, 1.0, 5.0), {"mapping": "auto"})
+    thick = cut_slices(array, (0,), {"mapping": "auto"})
     assert len(thick) == 20 and {plane.shape for plane, _, _ in thick} == {(40, 50)}
-    assert len(cut_slices(array, (1.0, 1.0, 1.0), {"mapping": "auto"})) == 20 + 40 + 50
-    assert cut_slices(np.zeros((3, 32, 32), np.int16), (1.0, 1.0, 1.0), {"mapping": "auto"}) == []
+    assert len(cut_slices(array, slice_axes(array, (1.0, 1.0, 1.0)), {"mapping": "auto"})) == 20 + 40 + 50
+    assert cut_slices(np.zeros((3, 32, 32), np.int16), (0, 1, 2), {"mapping": "auto"}) == []
     broken = RANDOM.random((2, 8, 8)).astype(np.float32)
     broken[0, 3, 3] = np.nan
-    assert all(np.isfinite(plane).all() for plane, _, _ in cut_slices(broken, (1.0, 1.0, 5.0), {"mapping": "auto"}))
+    assert all(np.isfinite(plane).all() for plane, _, _ in cut_slices(broken, (0,), {"mapping": "auto"}))
 
 
 def test_color_and_grey(tmp_path):

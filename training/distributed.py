@@ -94,7 +94,7 @@ def connect(device: str = "auto") -> Group:
     if chosen.type == "cuda":
         if not torch.cuda.is_available() or (chosen.index or 0) >= torch.cuda.device_count():
             raise DeviceError(f"The device {device} is not available; use --device cpu or one GPU a process.")
-        torch.cuda.set_device(chosen)
+        torch.cuda.set_device(chosen if chosen.index is not None else 0)
     if world > 1:
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     return Group(chosen, rank, world)

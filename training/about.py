@@ -20,13 +20,11 @@ def training_entry(config, state: dict, run: Path) -> dict:
 
     Args:
         config: what was trained.
-        state: the checkpoint; ``step``, and if they are there ``hardware``, ``notes`` and ``losses``, which says for
-            each phase what was really used.
+        state: the checkpoint; ``step``, and if they are there ``hardware``, ``notes``, ``before`` (what was trained
+            before the run that this one started from) and ``losses``, which says for each phase what was really used.
         run: folder with the run's tables.
     """
-    used = state.get("losses", {})
-    losses = [used.get(i) or describe_losses(p.losses, config.channels) for i, p in enumerate(config.phases)]
-    phases = [_phase(phase, text) for phase, (text, _) in zip(config.phases, losses)]
+    losses, phases = _phases(config, state)
     files = {entry["file"]: entry for _, entries in losses for entry in entries}
     hours = training_hours(run, state["step"])
     training = {
@@ -41,9 +39,25 @@ def training_entry(config, state: dict, run: Path) -> dict:
         "features": list(files.values()),
         "start": config.start,
     }
+    training |= {"before": state["before"]} if state.get("before") else {}
     training |= {"notes": list(state["notes"])} if state.get("notes") else {}
     training |= {"hours": round(hours, 2)} if hours is not None else {}
     return {"loss": "; then ".join(dict.fromkeys(text for text, _ in losses)), "training": training}
+
+
+def earlier_entry(config, state: dict) -> dict:
+    """What a card says of a run whose weights another one started from: its own ``training`` in short."""
+    entry = {"id": config.id, "steps": int(state["step"]), "batch": config.data.batch, "patch": config.data.patch}
+    entry |= {"hardware": state["hardware"]} if state.get("hardware") else {}
+    entry |= {"phases": _phases(config, state)[1]}
+    return entry | ({"notes": list(state["notes"])} if state.get("notes") else {})
+
+
+def _phases(config, state: dict) -> tuple[list[tuple], list[dict]]:
+    """Of each phase the losses that were used, with their files, and what the card says of it."""
+    used = state.get("losses", {})
+    losses = [used.get(i) or describe_losses(p.losses, config.channels) for i, p in enumerate(config.phases)]
+    return losses, [_phase(phase, text) for phase, (text, _) in zip(config.phases, losses)]
 
 
 def _phase(phase, losses: str) -> dict:

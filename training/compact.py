@@ -35,6 +35,7 @@ def shrink_finished(state: dict) -> dict:
         "config",
         "notes",
         "losses",
+        "before",
         "hardware",
         "sampler",
         "random",

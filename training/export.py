@@ -146,8 +146,11 @@ def smallest_weights(architecture: str, network: dict, weights: dict, trained) -
 
 
 def probe_images(channels: int) -> list[torch.Tensor]:
-    """Noise and a smooth pattern with edges, 0 to 1, of odd sizes, the same every time."""
-    noise = torch.rand(1, channels, 37, 48, generator=torch.Generator().manual_seed(0))
+    """White noise around grey, and a smooth pattern with edges, of odd sizes, the same every time.
+
+    The noise has a standard deviation of a tenth of the range: more than any image that a model is meant for.
+    """
+    noise = 0.5 + 0.1 * torch.randn(1, channels, 37, 48, generator=torch.Generator().manual_seed(0))
     y, x = torch.meshgrid(torch.arange(51.0), torch.arange(44.0), indexing="ij")
     pattern = 0.5 + 0.3 * torch.sin(x / 5) * torch.cos(y / 7) + 0.2 * ((x + 2 * y) % 23 > 11)
     return [noise, pattern.clamp(0, 1).expand(1, channels, -1, -1).contiguous()]

@@ -9,11 +9,14 @@ from safetensors.torch import load_file
 
 from SuperResolutionLib.catalog import WEIGHTS, ModelCard, file_sha256, split_id, user_folder
 from SuperResolutionLib.errors import ModelError, UsageError
+from SuperResolutionLib.networks import create
 
-from .export import write_card, write_weights
+from .export import smallest_weights, write_card, write_weights
 
 
-def interpolate(psnr: ModelCard, gan: ModelCard, factor: float, folder: Path | None = None) -> Path:
+def interpolate(
+    psnr: ModelCard, gan: ModelCard, factor: float, folder: Path | None = None, name: str | None = None
+) -> Path:
     """Write the model whose weights are (1 - factor) of the one's and factor of the other's.
 
     Both have to come from one network, the adversarial one trained on from the other: elsewhere the weights in between
@@ -23,9 +26,10 @@ def interpolate(psnr: ModelCard, gan: ModelCard, factor: float, folder: Path | N
         psnr, gan: cards of models with the same architecture, configuration and intensity mapping.
         factor: 0 is the first model, 1 the second.
         folder: where models are kept; the user's own folder if None.
+        name: the new model's id; if None, that of gan with ``mix<percent>`` before the scale.
 
     Returns:
-        The new model's folder, ``<id of gan>`` with ``mix<percent>`` before the scale.
+        The new model's folder. Its weights are in fp16 where ``export.smallest_weights`` would store them so.
 
     Raises:
         UsageError: for a factor outside 0 to 1. ModelError: for models that do not fit together or are damaged.
@@ -41,23 +45,25 @@ def interpolate(psnr: ModelCard, gan: ModelCard, factor: float, folder: Path | N
     first, second = load_file(psnr.weights), load_file(gan.weights)
     if set(first) != set(second):
         raise ModelError(f"{psnr.id} and {gan.id} do not hold the same layers; export both again.")
-    half = all(tensor.dtype == torch.float16 for tensor in (*first.values(), *second.values()))
-    kind = torch.float16 if half else torch.float32
-    mixed = {name: torch.lerp(first[name].float(), second[name].float(), factor).to(kind) for name in first}
-    target = (folder or user_folder()) / mixed_id(gan.id, factor)
+    mixed = {key: torch.lerp(first[key].float(), second[key].float(), factor) for key in first}
+    network = create(gan.architecture, **gan.config).eval()
+    network.load_state_dict(mixed)
+    mixed, difference = smallest_weights(gan.architecture, gan.config, mixed, network)
+    target = (folder or user_folder()) / (name or mixed_id(gan.id, factor))
     target.mkdir(parents=True, exist_ok=True)
     write_weights(target, mixed)
     words = f"{percent(factor)}% of the way from {psnr.id} to {gan.id}"
     changes = {
         "id": target.name,
-        "title": f"{gan.title}, {percent(factor)}% adversarial",
+        "title": gan.title if name else f"{gan.title}, {percent(factor)}% adversarial",
         "description": f"Weights {words}. {gan.description}",
         "measured": [],
         "mixed": {"models": [psnr.id, gan.id], "sha256": [psnr.sha256, gan.sha256], "factor": factor},
-        "precision": str(kind).removeprefix("torch."),
+        "precision": str(next(iter(mixed.values())).dtype).removeprefix("torch."),
+        "parity": float(f"{difference:.2g}"),
         "sha256": file_sha256(target / WEIGHTS),
     }
-    write_card(target, {key: value for key, value in gan.card.items() if key != "parity"} | changes)
+    write_card(target, gan.card | changes)
     return target
 
 
@@ -80,10 +86,11 @@ def add_parser(commands) -> None:
     parser.add_argument("gan", help="id, or path of a model folder, trained on from the first")
     parser.add_argument("factor", type=float, help="0 is the first, 1 the second")
     parser.add_argument("--to", type=Path, metavar="FOLDER", help="into this folder of models")
+    parser.add_argument("--id", metavar="ID", help="id of the new model, instead of the second's with mix<percent>")
     parser.set_defaults(run=_run)
 
 
 def _run(options) -> None:
     from .candidates import find_card
 
-    print(interpolate(find_card(options.psnr), find_card(options.gan), options.factor, options.to))
+    print(interpolate(find_card(options.psnr), find_card(options.gan), options.factor, options.to, options.id))

@@ -8,7 +8,9 @@ from pathlib import Path
 from SuperResolutionLib.errors import DataError, ModelError, UsageError
 
 from .config import Config, Phase, make_config
-from .state import FORMAT
+
+#: Of the checkpoint files; what is written by another version is refused.
+FORMAT = 2
 
 
 def phase_file(index: int, phase: Phase) -> str:

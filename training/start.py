@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from pickle import UnpicklingError
@@ -11,7 +12,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from SuperResolutionLib.catalog import CARD, WEIGHTS
-from SuperResolutionLib.errors import ModelError
+from SuperResolutionLib.errors import ModelError, SuperResolutionError
+
+from .about import earlier_entry
+from .config import make_config
+from .reached import as_trained
 
 #: Share of a generator's numbers that another model has to give; fewer fit by chance.
 LEAST = 0.1
@@ -40,9 +45,7 @@ def load_start(net: nn.Module, start: str, beside: Path) -> str:
     Raises:
         ModelError: if nothing is there, or next to nothing of it fits.
     """
-    path = next((p for p in (Path(start), beside / start) if p.exists()), None)
-    if path is None:
-        raise ModelError(f"start names {start}, which is neither there nor in {beside}; train or fetch it first.")
+    path = _find(start, beside)
     weights = _aligned(read_weights(path), net.state_dict())
     own = net.state_dict()
     fitting = {name: weights[name] for name in own if name in weights and weights[name].shape == own[name].shape}
@@ -52,9 +55,40 @@ def load_start(net: nn.Module, start: str, beside: Path) -> str:
         raise ModelError(f"The weights of {path} do not fit the generator; start from a model of its architecture.")
     net.load_state_dict(fitting, strict=False)
     if not fresh:
-        return f"starts from {path}: all {len(own)} tensors"
+        return f"starts from {start}: all {len(own)} tensors"
     shown = ", ".join(fresh[:6]) + (f" and {len(fresh) - 6} more" if len(fresh) > 6 else "")
-    return f"starts from {path}: {len(fitting)} of {len(own)} tensors; left as initialised: {shown}"
+    return f"starts from {start}: {len(fitting)} of {len(own)} tensors; left as initialised: {shown}"
+
+
+def earlier_training(start: str, beside: Path) -> list[dict]:
+    """How the weights that a run starts from came to be, for its card: an entry a run, the first one first.
+
+    Empty where the model folder or checkpoint does not tell.
+    """
+    path = _find(start, beside)
+    try:
+        if (path / CARD).is_file():
+            card = json.loads((path / CARD).read_text(encoding="utf-8"))
+            kept = ("steps", "batch", "patch", "hardware", "phases", "notes")
+            training = card["training"]
+            own = {"id": card["id"]} | {name: training[name] for name in kept if name in training}
+            return [*training.get("before", []), own]
+        state = _read_state(path)
+        config = make_config(state["config"])
+        return [*state.get("before", []), earlier_entry(as_trained(config, state), state)]
+    except (KeyError, ValueError, TypeError, SuperResolutionError):
+        return []
+
+
+def _find(start: str, beside: Path) -> Path:
+    path = next((p for p in (Path(start), beside / start) if p.exists()), None)
+    if path is None:
+        raise ModelError(f"start names {start}, which is neither there nor in {beside}; train or fetch it first.")
+    return path
+
+
+def _read_state(path: Path) -> dict:
+    return torch.load(path / "checkpoint.pt" if path.is_dir() else path, weights_only=True, map_location="cpu")
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -67,8 +101,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         if (path / CARD).is_file():
             state = load_file(path / WEIGHTS)
         else:
-            path = path / "checkpoint.pt" if path.is_dir() else path
-            state = torch.load(path, weights_only=True, map_location="cpu")["average"]
+            state = _read_state(path)["average"]
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, EOFError, UnpicklingError) as error:
         raise ModelError(f"{path} holds no weights that can be read; name another model or run.") from error
     return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}

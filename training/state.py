@@ -20,10 +20,8 @@ from .ema import blend
 from .linear_tail import shorten_tails
 from .phases import ActivePhase
 from .precision import choose_precision
-from .start import load_start, start_as_bicubic
-
-#: Of the checkpoint files; what is written by another version is refused.
-FORMAT = 2
+from .reached import FORMAT
+from .start import earlier_training, load_start, start_as_bicubic
 
 
 class State:
@@ -36,6 +34,7 @@ class State:
         sampler: gives ``batch(n)``, ``state()`` and ``load(state)``.
         notes: what happened on the way, sentences.
         losses: of the phases before, by index, what they were trained on: ``about.used_losses``.
+        before: how the weights that the run started from came to be: ``start.earlier_training``.
 
     Args:
         runs: folder of the runs, where ``start`` may name one.
@@ -46,13 +45,14 @@ class State:
     def __init__(self, config: Config, sampler, group: Group, runs: Path, saved: dict | None = None, features=None):
         self.config, self.sampler, self.group, self.features = config, sampler, group, features
         self.precision = saved["precision"] if saved else _agreed_precision(config, group)
-        self.step, self.notes, self.losses = 0, [], {}
+        self.step, self.notes, self.losses, self.before = 0, [], {}, []
         self.hardware = _also(saved.get("hardware", "") if saved else "", describe_hardware())
         self.ends = list(accumulate(phase.steps for phase in config.phases))
         torch.manual_seed(config.seed)
         net = start_as_bicubic(create(config.architecture, **config.arguments))
         if config.start and not saved:
             self.notes.append(load_start(net, config.start, runs))
+            self.before = earlier_training(config.start, runs)
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
         self.net = net.to(group.device, memory_format=layout).train()
         self.average = deepcopy(self.net).requires_grad_(False).eval()
@@ -109,6 +109,7 @@ class State:
                 "random": torch.get_rng_state(),
                 "notes": self.notes,
                 "losses": self._losses(),
+                "before": self.before,
                 "hardware": self.hardware,
                 "config": self.config.plain(),
             }
@@ -119,6 +120,7 @@ class State:
         if state["phase"] != self.phase.index:
             self._enter(state["phase"])
         self.step, self.notes, self.losses = state["step"], list(state["notes"]), dict(state.get("losses", {}))
+        self.before = state.get("before", [])
         self.net.load_state_dict(state["net"])
         self.average.load_state_dict(state["average"])
         for name, module in self.phase.modules().items():

@@ -20,7 +20,7 @@ from training.distributed import connect
 from training.phases import ActivePhase
 from training.precision import choose_precision
 from training.schedule import factor
-from training.start import load_start, start_as_bicubic
+from training.start import earlier_training, load_start, start_as_bicubic
 from training.train import train, train_on
 
 CPU_DEVICE = torch.device("cpu")
@@ -226,6 +226,21 @@ def test_a_run_starts_from_weights_of_any_kind(tmp_path, kind):
     name = path.name if kind == "run" else str(path)  # a run is found beside its own folder
     train_on(Patches(), tiny(start=name), tmp_path / "next", CPU, lines.append)
     assert "starts from" in lines[0]
+
+
+def test_a_run_tells_what_was_trained_before_the_weights_that_it_starts_from(tmp_path):
+    first = train_on(Patches(), tiny(), tmp_path / "first", CPU, lambda line: None)
+    second = train_on(Patches(), tiny(start="first"), tmp_path / "second", CPU, lambda line: None)
+    assert torch.load(first, weights_only=True)["before"] == []
+    [entry] = torch.load(second, weights_only=True)["before"]
+    assert entry["id"] == tiny().id and entry["steps"] == tiny().steps and entry["hardware"]
+    assert [phase["name"] for phase in entry["phases"]] == [phase.name for phase in tiny().phases]
+    third = train_on(Patches(), tiny(start="second"), tmp_path / "third", CPU, lambda line: None)
+    assert torch.load(third, weights_only=True)["before"][0] == entry
+    assert len(torch.load(third, weights_only=True)["before"]) == 2
+    assert earlier_training("first/checkpoint.pt", tmp_path) == [entry]
+    folder_of_model(tmp_path / "model", {"a": torch.zeros(1)})
+    assert earlier_training("model", tmp_path) == [], "its card does not say"
 
 
 def test_another_scale_gives_what_fits_and_names_what_does_not(tmp_path):

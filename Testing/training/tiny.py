@@ -26,6 +26,7 @@ def fields(**changes) -> dict:
         "network": {"architecture": "edsr_ise", "scale": 2, "channels": 1, "features": 8, "blocks": 1},
         "data": {"sets": {"s": 1.0}, "batch": 2, "patch": 12, "workers": 0},
         "phases": [phase],
+        "precision": "float32",  # auto is a matter of timing on some processors: two runs might differ
         "log_steps": 5,
         "sample_steps": 0,
     }

@@ -13,8 +13,19 @@ from typing import Annotated
 import typer
 
 from . import __version__
-from .catalog import ModelCard, ModelCatalog
-from .cli_output import all_or_none, check_places, check_sizes, print_report, print_table, progress_bar, to_json
+from .catalog import ModelCatalog
+from .cli_disagreement import compare_results, find_second, provenance
+from .cli_models import find_model, model_rows, recommended, summary
+from .cli_output import (
+    all_or_none,
+    check_places,
+    check_sizes,
+    part_of,
+    print_report,
+    print_table,
+    progress_bar,
+    to_json,
+)
 from .compare import compare
 from .errors import SuperResolutionError, UsageError
 from .files import read_volume, write_volume
@@ -121,35 +132,15 @@ def models(as_json: JsonOption = False) -> None:
     """List the models that are installed."""
     catalog = ModelCatalog.default()
     if as_json:
-        print(to_json({"models": [_summary(card) for card in catalog.cards], "problems": catalog.problems}))
+        print(to_json({"models": [summary(card) for card in catalog.cards], "problems": catalog.problems}))
         return
     for problem in catalog.problems:
         print(f"superres: {problem}", file=sys.stderr)
     if not catalog.cards:
         print("No model is installed; SUPERRESOLUTION_MODELS names folders with models.")
         return
-    rows = [
-        (card.id, f"x{card.scale}", str(card.channels), card.domain, "yes" if card.weights_available else "missing")
-        for card in catalog.cards
-    ]
-    print_table(("id", "scale", "channels", "domain", "weights"), *rows)
+    print_table(*model_rows(catalog.cards))
     print(f"A family is an id without its scale: --model {catalog.cards[0].family} --scale {catalog.cards[0].scale}")
-
-
-def _summary(card: ModelCard) -> dict:
-    return {
-        "id": card.id,
-        "family": card.family,
-        "scale": card.scale,
-        "channels": card.channels,
-        "domain": card.domain,
-        "weights_available": card.weights_available,
-        "title": card.title,
-        "description": card.description,
-        "license": card.license,
-        "baseline": card.baseline,
-        "measured": card.measured,
-    }
 
 
 @app.command(name="upscale")
@@ -160,12 +151,23 @@ def upscale_command(
     output_path: Annotated[
         Path, typer.Argument(metavar="OUTPUT", help="NIfTI, NRRD or MHA file; PNG or TIFF for a single slice.")
     ],
-    model: ModelOption,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="ID-or-FAMILY", help="Which model, if not the one that suits the image best."),
+    ] = None,
     scale: ScaleOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "float32",
     bicubic: Annotated[
         Path | None, typer.Option("--bicubic", metavar="PATH", help="Also write the bicubic enlargement here.")
+    ] = None,
+    disagreement: Annotated[
+        Path | None,
+        typer.Option("--disagreement", metavar="PATH", help="Also write here how far a second model's result differs."),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option("--against", metavar="ID-or-FAMILY", help="The second model, if not a recommended one."),
     ] = None,
     no_consistency: NoConsistencyOption = False,
     report: Annotated[
@@ -193,34 +195,34 @@ def upscale_command(
         strip_rows=tile,
         precision=parse_precision(precision),
     )
+    if against is not None and disagreement is None:
+        raise UsageError("--against names the second model of --disagreement; say with that where its map goes.")
     images = [path for path in (output_path, bicubic) if path is not None]
-    check_places(images, report, input_path, overwrite)
-    card = find_model(model, scale)
+    maps = [disagreement] if disagreement is not None else []
+    check_places([*images, *maps], report, input_path, overwrite)
+    card = find_model(model, scale) if model is not None else None  # a wrong name is said before an image is read
     volume = read_volume(input_path, series)
-    check_sizes(images, plan(volume, card, options.region, options.axis), overwrite)
+    choice = None if card else recommended(volume, scale)
+    card = card or choice.card
+    second = find_second(against, volume, card) if maps else None
+    check_sizes(images, plan(volume, card, options.region, options.axis), overwrite, maps)
     with progress_bar(not as_json) as advance:
-        result = upscale(volume, card, options, advance)
-    with all_or_none([*images, *([report] if report else [])], overwrite) as place:
+        result = upscale(volume, card, options, part_of(advance, 0, 1 + len(maps)))
+        found = compare_results(volume, result, second, options, part_of(advance, 1, 2)) if maps else None
+    if choice:
+        result.report["notices"].insert(0, choice.reason)
+    with all_or_none([*images, *maps, *([report] if report else [])], overwrite) as place:
         write_volume(result.sr, place(output_path), result.provenance)
         if bicubic is not None:
             write_volume(result.bicubic, place(bicubic), result.bicubic_provenance)
+        if found is not None:
+            write_volume(found.map, place(disagreement), provenance(result, second))
         if report is not None:
             place(report).write_text(to_json(result.report) + "\n", encoding="utf-8")
     if as_json:
         print(to_json(result.report))
     else:
-        print_report(result.report, images)
-
-
-def find_model(model: str, scale: int | None) -> ModelCard:
-    """The model of an id or a family, with its weights intact.
-
-    Raises:
-        ModelError: if there is none.
-    """
-    card = ModelCatalog.default().find(model, scale)
-    card.verify()
-    return card
+        print_report(result.report, [*images, *maps])
 
 
 def parse_device(text: str) -> str:

@@ -6,11 +6,12 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -36,19 +37,24 @@ def check_places(images: list[Path], report: Path | None, source: Path, overwrit
         check_place(report, overwrite)
 
 
-def check_sizes(images: list[Path], job: Job, overwrite: bool) -> None:
+def check_sizes(images: list[Path], job: Job, overwrite: bool, maps: Sequence[Path] = ()) -> None:
     """What can be said of the images once the input is known: whether their formats and the disk can hold them.
+
+    Args:
+        maps: of the same size, with one float32 value a voxel.
 
     Raises:
         DataError: if a format cannot.
         ResourceError: if the disk cannot.
     """
     size = [n * s for n, s in zip(job.source.size, job.scale_per_axis)]
-    for path in images:
-        check_output(path, 1 in size, overwrite, job.dtype, job.planes.shape[1])
-    disks = [os.stat(path.parent).st_dev for path in images]
-    for path, disk in zip(images, disks):
-        needed, free = Counter(disks)[disk] * job.output_bytes, disk_free(path)
+    kinds = {path: (job.dtype, job.planes.shape[1]) for path in images} | {path: (np.dtype("f4"), 1) for path in maps}
+    needs: Counter[int] = Counter()
+    for path, (dtype, channels) in kinds.items():
+        check_output(path, 1 in size, overwrite, dtype, channels)
+        needs[os.stat(path.parent).st_dev] += math.prod(size) * channels * dtype.itemsize
+    for path in kinds:
+        needed, free = needs[os.stat(path.parent).st_dev], disk_free(path)
         if needed > free:
             raise ResourceError(
                 f"The output of {' x '.join(map(str, size))} voxels may need {_bytes(needed)} and the disk of {path} "
@@ -123,10 +129,26 @@ def print_report(report: dict, images: list[Path]) -> None:
         f"shrunk again it differs from the input by at most {fidelity['max']:.3g} of its units, by more than one unit "
         f"in {100 * fidelity['share_above_one_unit']:.3g} % of the voxels"
     )
+    if "disagreement" in report:
+        print(disagreement_text(report["disagreement"]))
     for text in [*report["notices"], f"{report['provenance']['Notice']}."]:
         print(text)
     for path in images:
         print(path)
+
+
+def disagreement_text(found: dict) -> str:
+    """A report's entry ``disagreement`` in a sentence."""
+    return (
+        f"it differs from {found['model']} by {found['mean']:.3g} of the input's units on average, by more than "
+        f"{found['p99']:.3g} in 1 % of the voxels; in {100 * found['share_contested']:.3g} % by more than "
+        f"{found['threshold']:.3g} and more than the detail that both share"
+    )
+
+
+def part_of(advance: Callable, index: int, count: int) -> Callable:
+    """The progress callback of one of several runs of equal length."""
+    return lambda fraction, stage, left: advance((index + fraction) / count, stage, left)
 
 
 @contextmanager

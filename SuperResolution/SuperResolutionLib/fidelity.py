@@ -1,8 +1,31 @@
-"""What can be said about a result: how closely it gives the input back when it is shrunk."""
+"""What can be said about a result: whether it gives the input back when it is shrunk, and where another one differs.
+
+The first is necessary and not sufficient. Shrinking D forgets whatever lies in its null space, and that is all that
+super-resolution adds: two results that both give the input back differ by something that D turns into nothing, so that
+the input speaks for neither. ``disagreement`` says where and how much, in the input's units. It compares a result that
+was trained for fidelity with one that was trained against a discriminator; where the second is stronger or other than
+the first, it was filled in from what such images look like.
+
+The split of an image into what the measurement determines and what it does not, and maps of the second part, are those
+of Bhadra et al., *On Hallucinations in Tomographic Image Reconstruction*, IEEE TMI 40(11), 2021; that networks trained
+to match a distribution invent features is shown by Cohen et al., *Distribution Matching Losses Can Hallucinate Features
+in Medical Image Translation*, MICCAI 2018.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+
+from .errors import DataError
+from .intensity import choose_map
+from .missing import fill_missing
+from .plan import slice_planes
+from .volume import Volume
+
+#: A difference counts above this share of the image's contrast, the distance between its percentiles 0.1 and 99.9.
+VISIBLE = 0.01
 
 
 class ConsistencyResidual:
@@ -23,3 +46,112 @@ class ConsistencyResidual:
             "p99_9": float(np.percentile(values, 99.9)),
             "share_above_one_unit": float(np.mean(values > 1.0)),
         }
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """Where two results of one input differ.
+
+    Attributes:
+        map: float32 volume of the results' size, in the input's units: the root mean square of the difference (over
+            color components, too) in the square of 2 * scale + 1 voxels around each voxel, two input voxels wide; NaN
+            where a result is not finite.
+        contested: (k, j, i) boolean, where that exceeds the threshold and the detail that both results share.
+        summary: ``mean``, ``p99`` and ``max`` of the map; ``max_voxel``, the largest difference of two voxels;
+            ``threshold``, all in the input's units; ``share_above_threshold`` and ``share_contested`` of the voxels,
+            0 to 1; ``max_shrunk``, the largest difference that is left when both results are shrunk. That part the
+            input could have settled: it is rounding where both were made consistent.
+    """
+
+    map: Volume
+    contested: np.ndarray
+    summary: dict[str, float]
+
+
+def disagreement(fidelity: Volume, gan: Volume, scale: int, axis: int, threshold: float | None = None) -> Disagreement:
+    """Where a result trained for fidelity and one trained against a discriminator differ beyond what they share.
+
+    The detail of a result is what is left without the bicubic enlargement, made consistent, of the result shrunk: its
+    part in the null space of D. The detail that two results share is the mean of theirs. If they differ by more, their
+    details are hardly correlated there, or one is much stronger: at equal strength the threshold is a correlation of
+    0.6. Any two results of the same input may be compared. Agreement proves nothing: networks that learned from the
+    same images may invent the same. Nor is the map one of errors: where both are wrong in the same way it is dark.
+
+    Args:
+        fidelity, gan: results of one input, region and scale, of any type; alpha is not expected.
+        scale: enlargement in plane.
+        axis: 0, 1, 2 for i, j, k: what the slices are stacked along.
+        threshold: in the input's units; None means ``VISIBLE`` of the contrast of ``fidelity``, in integer images at
+            least one unit.
+
+    Raises:
+        DataError: if the volumes differ in size or place, or do not have the size of results at that scale.
+    """
+    _check_pair(fidelity, gan, scale, axis)
+    if threshold is None:
+        threshold = VISIBLE * choose_map(fidelity.array, {"mapping": "percentile"}).width
+        threshold = max(threshold, 0.0 if fidelity.array.dtype.kind == "f" else 1.0)
+    planes = [slice_planes(volume.array, axis) for volume in (fidelity, gan)]
+    strength = np.empty((len(planes[0]), *planes[0].shape[2:]), np.float32)
+    contested = np.empty(strength.shape, bool)
+    largest = shrunk = 0.0
+    for index, pair in enumerate(zip(*planes)):
+        filled, missing = zip(*(fill_missing(plane) for plane in pair))
+        difference, shared, rest = compare_details(*filled, scale)
+        strength[index] = local_strength(difference, scale)
+        contested[index] = (strength[index] > threshold) & (strength[index] > local_strength(shared, scale))
+        largest, shrunk = max(largest, float(np.abs(difference).max())), max(shrunk, float(np.abs(rest).max()))
+        strength[index][np.logical_or(*missing).any(axis=0)] = np.nan
+    contested &= np.isfinite(strength)
+    known = strength[np.isfinite(strength)]
+    summary = {
+        "mean": float(known.mean(dtype=np.float64)),
+        "p99": float(np.percentile(known, 99)),
+        "max": float(known.max()),
+        "max_voxel": largest,
+        "threshold": float(threshold),
+        "share_above_threshold": float(np.mean(known > threshold)),
+        "share_contested": float(contested.sum() / known.size),
+        "max_shrunk": shrunk,
+    }
+    array = np.ascontiguousarray(np.moveaxis(strength, 0, 2 - axis))
+    volume = Volume(array, gan.ijk_to_ras, "disagreement", dict(gan.source))
+    return Disagreement(volume, np.moveaxis(contested, 0, 2 - axis), summary)
+
+
+def compare_details(first: np.ndarray, second: np.ndarray, scale: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two slices (c, h, w) of results in any unit, in float64.
+
+    Returns:
+        Second minus first (c, h, w); the detail that both share (c, h, w), which is zero when it is shrunk; and what
+        the difference shrinks to (c, h / scale, w / scale).
+    """
+    import torch
+
+    from .resampling import bicubic_downsample, make_consistent
+
+    pair = torch.from_numpy(np.stack([first, second]).astype(np.float64))
+    low = bicubic_downsample(pair, scale)
+    details = make_consistent(pair, torch.zeros_like(low))
+    return (pair[1] - pair[0]).numpy(), details.mean(dim=0).numpy(), (low[1] - low[0]).numpy()
+
+
+def local_strength(values: np.ndarray, scale: int) -> np.ndarray:
+    """Root mean square of (c, h, w) over components and the square of 2 * scale + 1 pixels around each pixel, (h, w).
+
+    At the border the mean is over what there is.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    power = torch.from_numpy(np.square(values, dtype=np.float64).mean(axis=0))[None, None]
+    return F.avg_pool2d(power, 2 * scale + 1, 1, scale, count_include_pad=False)[0, 0].sqrt().numpy()
+
+
+def _check_pair(fidelity: Volume, gan: Volume, scale: int, axis: int) -> None:
+    if fidelity.array.shape != gan.array.shape or not np.allclose(fidelity.ijk_to_ras, gan.ijk_to_ras, atol=1e-6):
+        raise DataError("The two results differ in size or place; compare results of the same input, region and scale.")
+    lengths = [length for index, length in enumerate(fidelity.size) if index != axis]
+    if any(length % scale for length in lengths):
+        size = " x ".join(map(str, lengths))
+        raise DataError(f"Slices of {size} voxels are no results at x{scale}; name the scale that was used.")

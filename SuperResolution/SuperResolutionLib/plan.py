@@ -121,11 +121,6 @@ class Job:
         return self.planes.shape[3]
 
     @property
-    def output_bytes(self) -> int:
-        """Bytes of one output volume."""
-        return self.layout.output_bytes
-
-    @property
     def scale_per_axis(self) -> tuple[int, int, int]:
         """Enlargement along i, j, k."""
         return self.layout.scale_per_axis

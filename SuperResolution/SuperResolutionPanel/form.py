@@ -15,16 +15,15 @@ from slicer.i18n import tr as _
 
 from SuperResolutionLib import mrml
 from SuperResolutionLib.errors import SuperResolutionError
+from SuperResolutionLib.recommend import can_take, card_at
 from SuperResolutionPanel.choices import regionOf
 from SuperResolutionPanel.extent import Extent
 from SuperResolutionPanel.lists import deviceItems, fill, precisionItems
 from SuperResolutionPanel.modelfolder import ModelFolder
-from SuperResolutionPanel.modellist import canUse, familyItems, modalityOf
+from SuperResolutionPanel.modellist import familyItems, modalityOf
 from SuperResolutionPanel.outlook import Outlook, durationText, outlook
 from SuperResolutionPanel.upscaling import ADDING
 from SuperResolutionPanel.watch import Watch
-
-DEFAULT_SCALE = 4
 
 
 class Form:
@@ -124,7 +123,7 @@ class Form:
         card = self._card()
         if card is None:
             return _("No model is installed.")
-        if not canUse(card, self._channels):
+        if not can_take(card, self._channels):
             return _("This model needs a color volume; choose another model.")
         return self.outlook.refusal
 
@@ -168,7 +167,7 @@ class Form:
 
     def _foresee(self) -> Outlook:
         chosen, card = self._parameterNode, self._card()
-        if chosen is None or card is None or not canUse(card, self._channels):
+        if chosen is None or card is None or not can_take(card, self._channels):
             return Outlook()
         try:
             region = regionOf(chosen, self._sliceNode()) if chosen.inputVolume is not None else None
@@ -197,7 +196,8 @@ class Form:
     def _updateFamilies(self, catalog, families) -> None:
         wanted = (catalog, self._channels, modalityOf(self._parameterNode.inputVolume))
         if self._listed is None or self._listed[0] != wanted:
-            self._listed = wanted, familyItems(families, *wanted[1:])
+            # Not anew for another scale: a model that has no other one must not take the list of scales with it.
+            self._listed = wanted, familyItems(families, *wanted[1:], self._parameterNode.scale)
         items = self._listed[1]
         chosen = self._parameterNode.modelFamily
         if items and (chosen not in families or chosen == self._defaultFamily):
@@ -208,11 +208,11 @@ class Form:
         self._ui.modelFamilyComboBox.toolTip = next((tip for _text, family, tip in items if family == chosen), "")
 
     def _updateScales(self, families) -> None:
-        scales = [card.scale for card in families.get(self._parameterNode.modelFamily, [])]
+        cards = families.get(self._parameterNode.modelFamily, [])
         chosen = self._parameterNode.scale
-        if chosen not in scales and scales:
-            chosen = self._parameterNode.scale = DEFAULT_SCALE if DEFAULT_SCALE in scales else scales[0]
-        fill(self._ui.scaleComboBox, [(f"x{scale}", scale, "") for scale in scales], chosen)
+        if cards and card_at(cards, chosen).scale != chosen:
+            chosen = self._parameterNode.scale = card_at(cards, chosen).scale
+        fill(self._ui.scaleComboBox, [(f"x{card.scale}", card.scale, "") for card in cards], chosen)
 
     def _updateDevices(self) -> None:
         chosen = self._parameterNode.device

@@ -237,6 +237,35 @@ def test_modelsThatFitComeFirst(openBench, addVolume, name, channels, first):
     assert families[-2:] == ["0-old-psnr", "d-fundus-psnr"] if channels == 1 else families[-1] == "0-old-psnr"
 
 
+def measured(name: str, gain: float) -> list[dict]:
+    """What a card says of one test set: the gain over bicubic made consistent, in dB."""
+    scores = {"model": 30 + gain, "bicubic consistent": 30}
+    return [{"set": name, "images": 3, "methods": {key: {"psnr": psnr, "ssim": 0.9} for key, psnr in scores.items()}}]
+
+
+@pytest.mark.parametrize(("gain", "first"), [(1.5, "b-brain-psnr"), (0.5, "a-general-psnr")])
+def test_theDefaultFollowsWhatWasMeasured(openBench, addVolume, gain, first):
+    general = card("a-general-psnr", measured=measured("mri3d test", 1.0))
+    bench = openBench(general, card("b-brain-psnr", domain="brain MR", measured=measured("mri3d test", gain)))
+    assert bench.parameters.modelFamily == "a-general-psnr"
+    addVolume("MRHead")
+    assert bench.parameters.modelFamily == first == bench.ui.modelFamilyComboBox.itemData(0)
+
+
+def test_theDefaultKeepsTheScale(openBench, addVolume):
+    """A better model without the preselected scale is no default there; choosing its scale keeps the model."""
+    general = [card("b-general-psnr", scale, measured=measured("ct test", 1.0)) for scale in (2, 4)]
+    bench = openBench(card("a-chest-psnr", 2, domain="chest CT", measured=measured("ct test", 3.0)), *general)
+    chest = addVolume("CTChest")
+    assert (bench.parameters.modelFamily, bench.parameters.scale) == ("b-general-psnr", 4)
+    choose(bench.ui.scaleComboBox, 2)
+    assert (bench.parameters.modelFamily, bench.parameters.scale) == ("b-general-psnr", 2)
+    assert items(bench.ui.scaleComboBox) == ["x2", "x4"]
+    bench.parameters.inputVolume = addVolume("MRHead")
+    bench.parameters.inputVolume = chest
+    assert (bench.parameters.modelFamily, bench.parameters.scale) == ("a-chest-psnr", 2)
+
+
 def test_modalityFromTheSubjectHierarchy(openBench, addVolume, scene):
     import slicer
 

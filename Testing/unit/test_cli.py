@@ -416,8 +416,8 @@ def test_no_models(monkeypatch, tmp_path):
 
 def test_help_names_every_option():
     options = {
-        "upscale": "--model --scale --device --precision --bicubic --no-consistency --report --region --axis --series "
-        "--tile --overwrite --json INPUT OUTPUT i0:i1,j0:j1,k0:k1 PATH.json",
+        "upscale": "--model --scale --device --precision --bicubic --disagreement --against --no-consistency --report "
+        "--region --axis --series --tile --overwrite --json INPUT OUTPUT i0:i1,j0:j1,k0:k1 PATH.json",
         "compare": "--model --precision --json HR",
         "models": "--json",
         "demo": "--output --model --device",

@@ -309,7 +309,7 @@ def test_demo_without_its_examples(refused, tmp_path, monkeypatch):
         (["enlarge"], ["enlarge", "superres --help"]),
         (["--unknown"], ["--unknown"]),
         (["upscale"], ["INPUT", "superres upscale --help"]),
-        (["upscale", "CT", "SR"], ["--model"]),
+        (["upscale", "CT", "SR", "--against", X2], ["--disagreement"]),
         (["upscale", "CT", "SR", "--model", X2, "--scale", "two"], ["--scale"]),
         (["upscale", "CT", "SR", "--model", X2, "--tile", "-1"], ["--tile", "0"]),
         (["upscale", "CT", "SR", "--model", X2, "--axis", "x"], ["i, j or k", "'x'"]),

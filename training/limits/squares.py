@@ -1,0 +1,98 @@
+"""Where pictures of the page on limits are taken: squares found by rules, never by eye."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from SuperResolutionLib.plan import slice_planes
+
+from ..masks import fine_structure
+from .cases import GAN, PSNR, Image
+from .measures import disagree, residual
+
+#: Side of a square, in pixels of the input.
+SIDE = 24
+
+
+@dataclass(frozen=True)
+class Square:
+    """A square of one slice; ``top``, ``left`` and ``side`` in pixels of the result, multiples of the scale."""
+
+    image: Image
+    index: int
+    top: int
+    left: int
+    side: int
+
+    def cut(self, plane: np.ndarray) -> np.ndarray:
+        """What lies in it of a slice (h, w)."""
+        return plane[self.top : self.top + self.side, self.left : self.left + self.side]
+
+    def of(self, method: str) -> np.ndarray:
+        """What lies in it of a method's result."""
+        return self.cut(self.image.planes[method][self.index])
+
+    @property
+    def reference(self) -> np.ndarray:
+        return self.cut(self.image.reference[self.index])
+
+    def input(self, scale: int) -> np.ndarray:
+        """The same square of the input."""
+        return self.of_input(_low(self.image, self.index), scale)
+
+    def of_input(self, plane: np.ndarray, scale: int) -> np.ndarray:
+        """What lies in it of a plane of the input's size."""
+        top, left, side = (length // scale for length in (self.top, self.left, self.side))
+        return plane[top : top + side, left : left + side]
+
+
+def busiest_square(images: Sequence[Image], scale: int) -> Square:
+    """Where the first image's middle slice has most fine structure in its anatomy."""
+    image = images[0]
+    index = len(image.reference) // 2
+    return _strongest(image, index, fine_structure(image.reference[index], scale), scale)[1]
+
+
+def worst_square(images: Sequence[Image], scale: int) -> Square:
+    """Where the GAN's squared error exceeds the PSNR model's most, of all images' anatomy."""
+    found = []
+    for image in images:
+        for index, plane in enumerate(image.reference.astype(np.float64)):
+            fidelity, gan = ((image.planes[name][index] - plane) ** 2 for name in (PSNR, GAN))
+            found.append(_strongest(image, index, (gan - fidelity) / image.case.peak**2, scale))
+    return max(found, key=lambda pair: pair[0])[1]
+
+
+def numbers_of(square: Square, scale: int) -> dict[str, float]:
+    """What a square comes to, in the input's units: root mean square errors of both models and of their difference
+    (``difference``), the ``share`` of the square where they are contested, and the largest ``residual`` of the GAN's
+    result there when it is shrunk.
+    """
+    found = disagree(square.image, scale)
+    low = _low(square.image, square.index)
+    errors = {name: square.of(name).astype(np.float64) - square.reference for name in (PSNR, GAN)}
+    rms = {name: float(np.sqrt(np.mean(error**2))) for name, error in errors.items()}
+    return {
+        **rms,
+        "difference": float(np.sqrt(np.mean((errors[GAN] - errors[PSNR]) ** 2))),
+        "share": float(square.cut(found.contested[square.index]).mean()),
+        "residual": float(square.of_input(residual(square.image.planes[GAN][square.index], low, scale), scale).max()),
+    }
+
+
+def _low(image: Image, index: int) -> np.ndarray:
+    return slice_planes(image.case.low.array, "ijk".index(image.case.axis))[index, 0]
+
+
+def _strongest(image: Image, index: int, values: np.ndarray, scale: int) -> tuple[float, Square]:
+    """Sum and place of the square whose pixels in the anatomy sum to most, on the grid of the input's pixels."""
+    area = image.areas[index].get("anatomy", image.areas[index]["whole"])
+    side = min(SIDE, *(length // scale for length in values.shape)) * scale
+    table = np.zeros((values.shape[0] + 1, values.shape[1] + 1))
+    table[1:, 1:] = np.where(area, values, 0).cumsum(0).cumsum(1)
+    sums = (table[side:, side:] - table[:-side, side:] - table[side:, :-side] + table[:-side, :-side])[::scale, ::scale]
+    top, left = np.unravel_index(sums.argmax(), sums.shape)
+    return float(sums[top, left]), Square(image, index, int(top) * scale, int(left) * scale, side)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from SuperResolutionLib.fidelity import VISIBLE
+
 from ..masks import RULES, WORST
 from .cases import BICUBIC, GAN, PSNR, SLICES
 from .measures import ERRORS, SEARCHED
@@ -48,7 +50,8 @@ def same_input(about: About, found: dict[str, dict[str, float]]) -> str:
         "images that all give exactly this input when they are shrunk.*\n\n"
         f"{table(heads, rows)}\n\n"
         f"{about.own}, {about.counted}, x{about.scale}. The differences are the largest of all images "
-        "in the anatomy, in the input's units; rounding to whole units alone accounts for a part of one."
+        "in the anatomy, in the input's units; rounding to whole units alone accounts for a part of one. Where values "
+        "reach the limits of their type, as white letters do, more is left."
     )
 
 
@@ -84,7 +87,7 @@ def domain(about: About, sets: dict[str, dict], methods: Sequence[str]) -> str:
     """Set -> ``images``, ``contested`` (``measures.contested_share``), and the PSNR of each method in the anatomy."""
     rows = []
     for name, entry in sets.items():
-        gains = [f"{entry['psnr'][method] - entry['psnr'][BICUBIC]:+.2f}" for method in methods]
+        gains = [_gain(entry["psnr"][method] - entry["psnr"][BICUBIC]) for method in methods]
         rows.append([name, str(entry["images"]), *gains, _percent(entry["contested"])])
     return (
         f"{table(['test images', 'n', *about.heads(methods), 'contested'], rows)}\n\n"
@@ -96,11 +99,12 @@ def domain(about: About, sets: dict[str, dict], methods: Sequence[str]) -> str:
 
 
 def invention(about: About, name: str, numbers: dict[str, float]) -> str:
-    """``squares.numbers_of``."""
+    """``squares.numbers_of``; ``name`` of the image's file."""
     return (
         f"![Where a GAN went furthest astray]({about.pictures['invention']})\n\n"
         f"*The square of {SIDE} x {SIDE} input pixels in {about.counted} of {about.own} where the error of "
-        f"{about.names[GAN]} exceeds that of {about.names[PSNR]} most: {name}. The maps show local strengths.*\n\n"
+        f"{about.names[GAN]} exceeds that of {about.names[PSNR]} most: {name}. The maps show how far the two disagree "
+        f"and each one's error, as local root mean squares, from 0 (dark) to {numbers['top']:.1f} units (bright).*\n\n"
         f"In this square the root mean square error of {about.names[GAN]} is {numbers[GAN]:.1f} units, that of "
         f"{about.names[PSNR]} {numbers[PSNR]:.1f}; the two differ by {numbers['difference']:.1f}, and are contested in "
         f"{_percent(numbers['share'])} of it. Yet the GAN's result, shrunk again, differs from the input there by at "
@@ -125,7 +129,8 @@ def disagreement(about: About, where: dict[str, dict[str, float]], maps: dict[st
     heads_of_maps = ["map", "rank correlation with the error", f"of the largest {100 * ERRORS:g} % of errors it finds"]
     return (
         f"{table(heads, rows)}\n\n"
-        f"Root mean square errors in the input's units, {about.own}, {about.counted}.\n\n"
+        f"Root mean square errors in the input's units, {about.own}, {about.counted}. Contested is where both results "
+        f"differ by more than {100 * VISIBLE:g} % of the image's contrast and by more than their common detail.\n\n"
         f"{table(heads_of_maps, found)}\n\n"
         f"How well a map points at the errors of {about.names[GAN]}: Spearman's correlation, and how many of the "
         f"largest errors lie in the strongest {100 * SEARCHED:g} % of the map. Without any knowledge it would be "
@@ -138,8 +143,8 @@ def anatomy(about: About, share: tuple[float, float, float], whole: dict[str, fl
     rows = [
         [
             about.names[name],
-            f"{whole[name]:.2f} ({whole[name] - whole[BICUBIC]:+.2f})",
-            f"{inside[name]:.2f} ({inside[name] - inside[BICUBIC]:+.2f})",
+            f"{whole[name]:.2f} ({_gain(whole[name] - whole[BICUBIC])})",
+            f"{inside[name]:.2f} ({_gain(inside[name] - inside[BICUBIC])})",
         ]
         for name in whole
     ]
@@ -155,7 +160,7 @@ def anatomy(about: About, share: tuple[float, float, float], whole: dict[str, fl
 def spoiled(about: About, found: dict[str, dict[str, float]]) -> str:
     """``measures.spoiled``."""
     rows = [
-        [name, f"{entry[BICUBIC]:.2f}", *(f"{entry[method] - entry[BICUBIC]:+.2f}" for method in (PSNR, GAN))]
+        [name, f"{entry[BICUBIC]:.2f}", *(_gain(entry[method] - entry[BICUBIC]) for method in (PSNR, GAN))]
         for name, entry in found.items()
     ]
     return (
@@ -179,4 +184,9 @@ def _percent(share: float | None) -> str:
     """Whole percents; one digit where that would say too little."""
     if share is None:
         return ""
-    return f"{100 * share:.0f} %" if abs(share) >= 0.0995 else f"{100 * share:.1f} %"
+    return f"{100 * share:.0f} %" if abs(share) >= 0.0995 else f"{round(100 * share, 1) + 0.0:.1f} %"
+
+
+def _gain(value: float) -> str:
+    """Decibels with a sign, which zero has only as a plus."""
+    return f"{round(value, 2) + 0.0:+.2f}"

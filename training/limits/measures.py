@@ -10,7 +10,7 @@ import torch
 
 from SuperResolutionLib.compare import consistent_bicubic
 from SuperResolutionLib.fidelity import disagreement, local_strength
-from SuperResolutionLib.intensity import round_to
+from SuperResolutionLib.intensity import limits, round_to
 from SuperResolutionLib.plan import plan, slice_planes
 from SuperResolutionLib.resampling import bicubic_downsample, make_consistent
 from SuperResolutionLib.volume import Volume
@@ -46,10 +46,17 @@ def residual(plane: np.ndarray, low: np.ndarray, scale: int) -> np.ndarray:
     return np.abs(shrunk - low)
 
 
-def inputs_within(area: np.ndarray, scale: int) -> np.ndarray:
-    """The input's pixels all of whose pixels of the result are in an area (h, w)."""
-    height, width = (length // scale for length in area.shape)
-    return area.reshape(height, scale, width, scale).all(axis=(1, 3))
+def unclipped(low: np.ndarray, area: np.ndarray, scale: int) -> np.ndarray:
+    """The input's pixels (h, w) all of whose pixels of the result are in an area, far from the limits of their type.
+
+    There, at the white of letters or the black of the frame, shrinking itself was cut off.
+    """
+    from scipy import ndimage
+
+    height, width = low.shape
+    inside = area.reshape(height, scale, width, scale).all(axis=(1, 3))
+    bottom, top = limits(low.dtype)
+    return inside & ~ndimage.binary_dilation((low <= bottom) | (low >= top), np.ones((7, 7), bool))
 
 
 def consistency(images: Sequence[Image], methods: Sequence[str], scale: int) -> dict[str, dict[str, float]]:
@@ -65,8 +72,8 @@ def consistency(images: Sequence[Image], methods: Sequence[str], scale: int) -> 
             planes = turned if method == "reversed" else image.planes[method]
             entry = found.setdefault(method, {"residual": [], "psnr": []})
             for plane, small, area in zip(planes, low, image.areas):
-                whole = inputs_within(area.get("anatomy", area["whole"]), scale)
-                entry["residual"].append(float((residual(plane, small, scale) * whole).max()))
+                where = unclipped(small, area.get("anatomy", area["whole"]), scale)
+                entry["residual"].append(float((residual(plane, small, scale) * where).max()))
             score = mean_psnr(image.reference, planes, image.case.peak, image.areas, "anatomy")
             entry["psnr"] += [] if score is None else [score]
     return {name: {"residual": max(e["residual"]), "psnr": float(np.mean(e["psnr"]))} for name, e in found.items()}

@@ -6,11 +6,9 @@ import io
 
 import numpy as np
 
-from SuperResolutionLib.fidelity import local_strength
-
 from .cases import BICUBIC, GAN, PSNR, Planes
 from .measures import detail, disagree, reversed_detail
-from .squares import Square
+from .squares import Square, brightest, maps_of
 
 #: Pixels of a panel's longer side, between panels, and of the letters of its title.
 SIDE, GAP, LETTERS = 192, 6, 11
@@ -40,22 +38,18 @@ def draw_chart(truth: np.ndarray, low: np.ndarray, planes: Planes, names: dict[s
 
 
 def draw_invention(square: Square, scale: int, names: dict[str, str]) -> bytes:
-    """PNG of two rows: input, bicubic, both models and the truth; the slice, and maps with one scale of values."""
-    image, index = square.image, square.index
-    found, reference = disagree(image, scale), image.reference[index].astype(np.float64)
+    """PNG of two rows: input, bicubic, both models and the truth; the slice, and maps."""
+    index, window = square.index, _window(square.reference)
     shown = {"input": square.input(scale)} | {names[name]: square.of(name) for name in (BICUBIC, PSNR, GAN)}
-    maps = {"disagreement": square.cut(found.map.array[index])} | {
-        f"error, {names[name]}": square.cut(local_strength((image.planes[name][index] - reference)[None], scale))
-        for name in (PSNR, GAN)
-    }
-    top = float(np.percentile(np.stack(list(maps.values())), 99.5))
-    slice_ = _marked(image.reference[index], square)
+    maps = maps_of(square, scale)
+    titles = {"disagreement": "disagreement"} | {name: f"error of {names[name]}" for name in (PSNR, GAN)}
+    whole = _marked(square.image.reference[index], square)
     second = [
-        ("the slice", slice_, _window(slice_), False),
-        *((f"{name}: 0 to {top:.1f}", picture, (0.0, top), True) for name, picture in maps.items()),
-        ("contested (white)", square.cut(found.contested[index]).astype(float), (0.0, 1.0), False),
+        ("the slice", whole, _window(whole), False),
+        *((titles[name], picture, (0.0, max(brightest(maps), 1e-6)), True) for name, picture in maps.items()),
+        ("contested (white)", square.cut(disagree(square.image, scale).contested[index]) * 1.0, (0.0, 1.0), False),
     ]
-    return _draw([_grey(shown | {"the truth": square.reference}, _window(square.reference)), second])
+    return _draw([_grey(shown | {"the truth": square.reference}, window), second])
 
 
 def _grey(shown: dict[str, np.ndarray], window: tuple[float, float]) -> list[Panel]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from SuperResolutionLib.fidelity import local_strength
 from SuperResolutionLib.plan import slice_planes
 
 from ..masks import fine_structure
@@ -68,8 +69,8 @@ def worst_square(images: Sequence[Image], scale: int) -> Square:
 
 def numbers_of(square: Square, scale: int) -> dict[str, float]:
     """What a square comes to, in the input's units: root mean square errors of both models and of their difference
-    (``difference``), the ``share`` of the square where they are contested, and the largest ``residual`` of the GAN's
-    result there when it is shrunk.
+    (``difference``), the ``share`` of the square where they are contested, the largest ``residual`` of the GAN's result
+    there when it is shrunk, and ``top``, the brightest value of the maps in a picture.
     """
     found = disagree(square.image, scale)
     low = _low(square.image, square.index)
@@ -79,8 +80,23 @@ def numbers_of(square: Square, scale: int) -> dict[str, float]:
         **rms,
         "difference": float(np.sqrt(np.mean((errors[GAN] - errors[PSNR]) ** 2))),
         "share": float(square.cut(found.contested[square.index]).mean()),
+        "top": brightest(maps_of(square, scale)),
         "residual": float(square.of_input(residual(square.image.planes[GAN][square.index], low, scale), scale).max()),
     }
+
+
+def maps_of(square: Square, scale: int) -> dict[str, np.ndarray]:
+    """``disagreement`` of the two models and each one's error in a square, as local strengths in the input's units."""
+    image, index = square.image, square.index
+    reference = image.reference[index].astype(np.float64)
+    errors = {name: local_strength((image.planes[name][index] - reference)[None], scale) for name in (PSNR, GAN)}
+    maps = {"disagreement": disagree(image, scale).map.array[index]} | errors
+    return {name: square.cut(plane) for name, plane in maps.items()}
+
+
+def brightest(maps: dict[str, np.ndarray]) -> float:
+    """The value up to which maps are shown: all but half a percent of them lies below."""
+    return float(np.percentile(np.stack(list(maps.values())), 99.5))
 
 
 def _low(image: Image, index: int) -> np.ndarray:

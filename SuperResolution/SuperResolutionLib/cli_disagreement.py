@@ -8,7 +8,7 @@ from dataclasses import replace
 from .catalog import ModelCard
 from .cli_models import find_model, second_model
 from .errors import ModelError
-from .fidelity import Disagreement, disagreement
+from .fidelity import Disagreement, disagreement, visible_difference
 from .upscaler import Options, UpscaleResult, upscale
 from .volume import Volume
 
@@ -37,7 +37,8 @@ def compare_results(
     """
     other = upscale(volume, second, replace(options, bicubic=False), advance)
     pair = (first.sr, other.sr) if second.family.endswith("-gan") else (other.sr, first.sr)
-    found = disagreement(*pair, second.scale, "ijk".index(first.report["slice_axis"]))
+    axis, threshold = "ijk".index(first.report["slice_axis"]), visible_difference(volume.array)
+    found = disagreement(*pair, second.scale, axis, threshold)
     first.report["disagreement"] = {"model": second.id, "weights_sha256": second.sha256, **found.summary}
     return found
 

@@ -81,16 +81,15 @@ def disagreement(fidelity: Volume, gan: Volume, scale: int, axis: int, threshold
         fidelity, gan: results of one input, region and scale, of any type; alpha is not expected.
         scale: enlargement in plane.
         axis: 0, 1, 2 for i, j, k: what the slices are stacked along.
-        threshold: in the input's units; None means ``VISIBLE`` of the contrast of ``fidelity``, in integer images at
-            least one unit.
+        threshold: in the input's units; None means ``visible_difference`` of ``fidelity``. Of a region give that of the
+            whole input, so that a region says the same as the volume.
 
     Raises:
         DataError: if the volumes differ in size or place, or do not have the size of results at that scale.
     """
     _check_pair(fidelity, gan, scale, axis)
     if threshold is None:
-        threshold = VISIBLE * choose_map(fidelity.array, {"mapping": "percentile"}).width
-        threshold = max(threshold, 0.0 if fidelity.array.dtype.kind == "f" else 1.0)
+        threshold = visible_difference(fidelity.array)
     planes = [slice_planes(volume.array, axis) for volume in (fidelity, gan)]
     strength = np.empty((len(planes[0]), *planes[0].shape[2:]), np.float32)
     contested = np.empty(strength.shape, bool)
@@ -117,6 +116,16 @@ def disagreement(fidelity: Volume, gan: Volume, scale: int, axis: int, threshold
     array = np.ascontiguousarray(np.moveaxis(strength, 0, 2 - axis))
     volume = Volume(array, gan.ijk_to_ras, "disagreement", dict(gan.source))
     return Disagreement(volume, np.moveaxis(contested, 0, 2 - axis), summary)
+
+
+def visible_difference(array: np.ndarray) -> float:
+    """``VISIBLE`` of an image's contrast, in its units; in integer images at least one unit.
+
+    Raises:
+        DataError: if no voxel is finite.
+    """
+    visible = VISIBLE * choose_map(array, {"mapping": "percentile"}).width
+    return visible if array.dtype.kind == "f" else max(visible, 1.0)
 
 
 def compare_details(first: np.ndarray, second: np.ndarray, scale: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -19,7 +19,7 @@ from Testing.tiny_model import write_model
 from training.__main__ import main
 from training.candidates import find_candidate
 from training.limits import BLOCKS, measures, objects, squares
-from training.limits.cases import BICUBIC, GAN, PSNR, SLICES, few_slices, make_image
+from training.limits.cases import BICUBIC, GAN, PSNR, SLICES, few_slices, make_image, read_images
 from training.limits.page import fill, read_page, table, write_all
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,7 +103,7 @@ def test_the_command_fills_every_place_and_leaves_the_prose(data, page, models, 
         assert word in text
     assert "nan" not in text.lower() and str(data) not in text and str(page.parent) not in text
     pictures = re.findall(r"\]\((limits/[a-z-]+\.png)\)", text)
-    assert len(pictures) == 3
+    assert len(pictures) == 4
     for name in pictures:
         with Picture.open(page.parent / name) as picture:
             assert picture.format == "PNG" and min(picture.size) > 150
@@ -195,13 +195,26 @@ def spoil(image):
 def test_a_wrong_place_is_found(image):
     spoiled = spoil(image)
     faultless = replace(image, planes=dict.fromkeys((PSNR, GAN), image.reference))
-    square = squares.worst_square([faultless, spoiled], SCALE)
+    square, other = squares.worst_squares([faultless, spoiled], SCALE)
+    assert other.image is faultless
     assert square.image is spoiled and square.side == squares.SIDE * SCALE
     assert square.top <= 80 and square.top + square.side >= 112 and square.left <= 72
     numbers = squares.numbers_of(square, SCALE)
     assert numbers[PSNR] == 0 and numbers[GAN] == numbers["difference"] > 5 and 0.1 < numbers["share"] < 0.3
     assert square.input(SCALE).shape == (squares.SIDE, squares.SIDE)
     np.testing.assert_array_equal(square.reference, square.of(PSNR))
+
+
+def test_squares_lie_in_the_anatomy(image, monkeypatch):
+    """The loudest error is at the edge of the body; a square inside it is shown as long as there is one."""
+    inside = image.areas[0]["anatomy"]
+    loud = image.reference.astype(np.int16) + np.where(np.arange(SIDE) < 60, 60, 5)
+    wrong = replace(image, planes={PSNR: image.reference, GAN: loud})
+    (square,) = squares.worst_squares([wrong], SCALE)
+    assert square.cut(inside).mean() >= squares.INSIDE
+    monkeypatch.setattr(squares, "INSIDE", 1.01)
+    (square,) = squares.worst_squares([wrong], SCALE)
+    assert square.cut(inside).mean() < 0.97, "without such a square it is the loudest one"
 
 
 def test_disagreement_that_is_the_error_points_at_it(image):
@@ -249,7 +262,7 @@ def test_things_have_their_size(size):
 def test_recovered_contrast(image, two, monkeypatch):
     """1 for a method that shows everything, 0 for one that sees nothing, half for one that halves it."""
 
-    def perfect(name, volume, models):
+    def perfect(name, volume, models, axis):
         seen = volume.array.astype(np.float64)
         before = image.reference.astype(np.float64)
         return replace(image, planes={"all": seen, "nothing": before, "half": (seen + before) / 2})
@@ -279,9 +292,17 @@ def test_line_pairs_and_the_limit_of_sampling(two):
 
 def test_few_slices():
     array = np.arange(40)[:, None, None] + np.zeros((40, 8, 8))
-    chosen = few_slices(Volume(array, np.diag([1.0, 1, 3, 1]))).array[:, 0, 0]
+    chosen = few_slices(Volume(array, np.eye(4)), 2).array[:, 0, 0]
     assert len(chosen) == SLICES and chosen[0] == 1 and np.diff(chosen).min() >= 2
-    np.testing.assert_array_equal(few_slices(Volume(array[:5], np.diag([1.0, 1, 3, 1]))).array, array[:5])
+    np.testing.assert_array_equal(few_slices(Volume(array[:5], np.eye(4)), 2).array, array[:5])
+    assert few_slices(Volume(array.transpose(1, 2, 0), np.eye(4)), 0).size == (SLICES, 8, 8)
+
+
+def test_sets_whose_slices_are_resized(data, two):
+    images = list(read_images(data, "mri@96", "test", data / "splits.json", two, None, log=lambda line: None))
+    assert [image.reference.shape for image in images] == [(SLICES, 96, 96)]
+    with pytest.raises(UsageError, match="x4 cannot use"):
+        list(read_images(data, "mri@98", "test", data / "splits.json", two, None))
 
 
 def test_places_of_a_page(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from SuperResolutionLib.errors import DataError
-from SuperResolutionLib.fidelity import compare_details, disagreement, local_strength
+from SuperResolutionLib.fidelity import compare_details, disagreement, local_strength, visible_difference
 from SuperResolutionLib.files import read_volume, write_volume
 from SuperResolutionLib.resampling import bicubic_downsample, bicubic_upsample, make_consistent
 from SuperResolutionLib.volume import Volume
@@ -134,7 +134,9 @@ def test_color_integers_and_what_is_not_finite():
     assert np.isfinite(list(found.summary.values())).all()
 
 
-def test_threshold_of_ones_own():
+def test_threshold():
+    assert visible_difference(np.linspace(0, 500, 1001)) == pytest.approx(4.99)
+    assert visible_difference(np.arange(50)) == 1.0 and visible_difference(np.arange(50) / 10) < 0.05
     found = disagreement(volume(smooth()), volume(smooth() + 30 * texture()), SCALE, 2, threshold=1000)
     assert found.summary["threshold"] == 1000 and found.summary["share_above_threshold"] == 0
 
@@ -166,7 +168,7 @@ def test_terminal_writes_the_map(source, tmp_path):
     assert f"differs from {X2} by" in ended.out and str(where) in ended.out
     assert run_here("upscale", source, other, "--model", X2).status == 0
     gan, fidelity, found = read_volume(sr), read_volume(other), read_volume(where)
-    expected = disagreement(fidelity, gan, 2, 2)
+    expected = disagreement(fidelity, gan, 2, 2, visible_difference(read_volume(source).array))
     np.testing.assert_array_equal(found.array, expected.map.array)
     np.testing.assert_allclose(found.ijk_to_ras, gan.ijk_to_ras, atol=1e-9)
     assert b"SuperResolution.SecondModel:=" + X2.encode() in where.read_bytes()
@@ -178,6 +180,11 @@ def test_terminal_writes_the_map(source, tmp_path):
     assert said.pop("model") == GAN and len(said.pop("weights_sha256")) == 64
     assert said == pytest.approx(expected.summary), "the same pair, named the other way round"
     np.testing.assert_array_equal(read_volume(tmp_path / "m.nrrd").array, found.array)
+
+    part = ("upscale", source, tmp_path / "p.nrrd", "--model", GAN, "--disagreement", tmp_path / "n.nrrd")
+    said = json.loads(run_here(*part, "--region", "4:12,4:12,0:1", "--json").out)["disagreement"]
+    assert said["threshold"] == expected.summary["threshold"], "of the whole image"
+    np.testing.assert_allclose(read_volume(tmp_path / "n.nrrd").array[0, 2:-2, 2:-2], found.array[0, 10:22, 10:22])
 
 
 @pytest.mark.usefixtures("only_these_models")

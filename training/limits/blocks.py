@@ -98,18 +98,24 @@ def domain(about: About, sets: dict[str, dict], methods: Sequence[str]) -> str:
     )
 
 
-def invention(about: About, name: str, numbers: dict[str, float]) -> str:
-    """``squares.numbers_of``; ``name`` of the image's file."""
-    return (
-        f"![Where a GAN went furthest astray]({about.pictures['invention']})\n\n"
-        f"*The square of {SIDE} x {SIDE} input pixels in {about.counted} of {about.own} where the error of "
-        f"{about.names[GAN]} exceeds that of {about.names[PSNR]} most: {name}. The maps show how far the two disagree "
-        f"and each one's error, as local root mean squares, from 0 (dark) to {numbers['top']:.1f} units (bright).*\n\n"
-        f"In this square the root mean square error of {about.names[GAN]} is {numbers[GAN]:.1f} units, that of "
-        f"{about.names[PSNR]} {numbers[PSNR]:.1f}; the two differ by {numbers['difference']:.1f}, and are contested in "
-        f"{_percent(numbers['share'])} of it. Yet the GAN's result, shrunk again, differs from the input there by at "
-        f"most {numbers['residual']:.2f} units."
-    )
+def invention(about: About, found: dict[str, tuple[str, dict[str, float]]]) -> str:
+    """Picture -> name of the image's file, and ``squares.numbers_of``; the worst image first, then the usual one."""
+    gan, fidelity = about.names[GAN], about.names[PSNR]
+    parts = [
+        f"*{SIDE} x {SIDE} pixels of an input, where in the anatomy the error of {gan} exceeds that of {fidelity} most."
+        f" Of {about.counted} of {about.own} first the one where it does so most, then the one in the middle of their "
+        "order. Maps show how far the two disagree and each one's error, as local root mean squares, from dark (0) to "
+        "bright.*"
+    ]
+    for picture, (name, numbers) in found.items():
+        parts.append(f"![Detail of a GAN, and what is known of it]({about.pictures[picture]})")
+        parts.append(
+            f"{name}, maps up to {numbers['top']:.1f} units. The root mean square error of {gan} in this square is "
+            f"{numbers[GAN]:.1f} units, that of {fidelity} {numbers[PSNR]:.1f}; the two differ by "
+            f"{numbers['difference']:.1f} and are contested in {_percent(numbers['share'])} of it. Yet the GAN's "
+            f"result, shrunk again, differs from the input there by at most {numbers['residual']:.2f} units."
+        )
+    return "\n\n".join(parts)
 
 
 def disagreement(about: About, where: dict[str, dict[str, float]], maps: dict[str, dict[str, float]]) -> str:

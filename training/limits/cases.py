@@ -19,6 +19,7 @@ from ..candidates import MODEL, Candidate
 from ..evaluate import LARGEST_PSNR
 from ..masks import regions
 from ..protocols import Case, our_case
+from ..resized import check_size, resize_slices, split_size
 from ..sources import Source
 from ..splits import files_of, locate, read_splits
 
@@ -80,22 +81,30 @@ def read_images(
 ) -> Iterator[Image]:
     """The first ``count`` images of a set's split, all if None, enlarged by every model.
 
+    Args:
+        name: of the set, as for ``evaluate``.
+
     Raises:
         SuperResolutionError: if there is no such set or split, or an image cannot be read or enlarged.
         UsageError: if an image has color.
     """
-    for file in files_of(read_splits(lists), name, split, lists)[:count]:
-        volume = Source.listed(locate(data, name), file).read()
+    joined, size = split_size(name)
+    check_size(name, models[PSNR].card.scale)
+    files = [(part, file) for part in joined.split("+") for file in files_of(read_splits(lists), part, split, lists)]
+    for part, file in files[:count]:
+        volume = Source.listed(locate(data, part), file).read()
         if volume.channels != 1:
             raise UsageError(f"{file} of {name} has color, and the page is made on grey images; name another set.")
-        image = make_image(file, few_slices(volume), models)
+        axis = slice_axis(volume.size, volume.spacing)
+        volume = few_slices(volume, axis)
+        image = make_image(file, resize_slices(volume, axis, size) if size else volume, models, "ijk"[axis])
         log(f"{name}/{file}: {', '.join(models)}")
         yield image
 
 
-def make_image(file: str, volume: Volume, models: Models) -> Image:
-    """Degrade a volume and enlarge it by every model."""
-    case = our_case(volume, models[PSNR].card)
+def make_image(file: str, volume: Volume, models: Models, axis: str | None = None) -> Image:
+    """Degrade a volume and enlarge it by every model; ``axis`` "i", "j" or "k", what its slices are stacked along."""
+    case = our_case(volume, models[PSNR].card, axis)
     reference, bicubic = (channels_last(planes) for planes in (case.reference, case.images["bicubic"]))
     scale = models[PSNR].card.scale
     areas = [regions(plane, cubic, scale, case.peak, case.floor) for plane, cubic in zip(reference, bicubic)]
@@ -121,9 +130,8 @@ def mean_psnr(reference: np.ndarray, image: np.ndarray, peak: float, areas: list
     return float(np.mean(scores)) if scores else None
 
 
-def few_slices(volume: Volume) -> Volume:
-    """At most ``SLICES`` of its slices, from the middle of as many equal parts."""
-    axis = slice_axis(volume.size, volume.spacing)
+def few_slices(volume: Volume, axis: int) -> Volume:
+    """At most ``SLICES`` of its slices along an axis (0, 1, 2 for i, j, k), from the middle of as many equal parts."""
     length = volume.size[axis]
     count = min(SLICES, length)
     chosen = ((np.arange(count) + 0.5) * length / count).astype(int)

@@ -73,7 +73,7 @@ def recovered(
         changed = image.reference.astype(np.float64)
         for index, rows, columns, _, pattern in placed:
             changed[index, rows, columns] += CONTRAST * image.case.peak * pattern
-        after = make_image(image.name, _as_volume(image, changed), models).planes
+        after = make_image(image.name, _as_volume(image, changed), models, image.case.axis).planes
         for index, rows, columns, kind, pattern in placed:
             for method in after:
                 change = (

@@ -17,6 +17,9 @@ from .measures import disagree, residual
 #: Side of a square, in pixels of the input.
 SIDE = 24
 
+#: The share of a square that has to be anatomy: not letters, frame, or devices.
+INSIDE = 0.97
+
 
 @dataclass(frozen=True)
 class Square:
@@ -57,14 +60,16 @@ def busiest_square(images: Sequence[Image], scale: int) -> Square:
     return _strongest(image, index, fine_structure(image.reference[index], scale), scale)[1]
 
 
-def worst_square(images: Sequence[Image], scale: int) -> Square:
-    """Where the GAN's squared error exceeds the PSNR model's most, of all images' anatomy."""
-    found = []
+def worst_squares(images: Sequence[Image], scale: int) -> list[Square]:
+    """Where in each image's anatomy the GAN's squared error exceeds the PSNR model's most, the worst image first."""
+    worst = []
     for image in images:
+        found = []
         for index, plane in enumerate(image.reference.astype(np.float64)):
             fidelity, gan = ((image.planes[name][index] - plane) ** 2 for name in (PSNR, GAN))
             found.append(_strongest(image, index, (gan - fidelity) / image.case.peak**2, scale))
-    return max(found, key=lambda pair: pair[0])[1]
+        worst.append(max(found, key=lambda pair: pair[0]))
+    return [square for _, square in sorted(worst, key=lambda pair: -pair[0])]
 
 
 def numbers_of(square: Square, scale: int) -> dict[str, float]:
@@ -104,11 +109,21 @@ def _low(image: Image, index: int) -> np.ndarray:
 
 
 def _strongest(image: Image, index: int, values: np.ndarray, scale: int) -> tuple[float, Square]:
-    """Sum and place of the square whose pixels in the anatomy sum to most, on the grid of the input's pixels."""
+    """Sum and place of the square whose pixels in the anatomy sum to most, on the grid of the input's pixels.
+
+    Squares that hold less than ``INSIDE`` of anatomy count only where there are no others.
+    """
     area = image.areas[index].get("anatomy", image.areas[index]["whole"])
     side = min(SIDE, *(length // scale for length in values.shape)) * scale
-    table = np.zeros((values.shape[0] + 1, values.shape[1] + 1))
-    table[1:, 1:] = np.where(area, values, 0).cumsum(0).cumsum(1)
-    sums = (table[side:, side:] - table[:-side, side:] - table[side:, :-side] + table[:-side, :-side])[::scale, ::scale]
+    sums = _sums(np.where(area, values, 0), side, scale)
+    inside = _sums(area, side, scale) >= INSIDE * side**2
+    sums = np.where(inside, sums, -np.inf) if inside.any() else sums
     top, left = np.unravel_index(sums.argmax(), sums.shape)
     return float(sums[top, left]), Square(image, index, int(top) * scale, int(left) * scale, side)
+
+
+def _sums(values: np.ndarray, side: int, step: int) -> np.ndarray:
+    """Sums of all squares of (h, w) whose corners lie on a grid of ``step`` pixels."""
+    table = np.zeros((values.shape[0] + 1, values.shape[1] + 1))
+    table[1:, 1:] = values.cumsum(0).cumsum(1)
+    return (table[side:, side:] - table[:-side, side:] - table[side:, :-side] + table[:-side, :-side])[::step, ::step]

@@ -14,11 +14,11 @@ from SuperResolutionLib.volume import Volume
 from ..candidates import find_candidate
 from ..splits import FILE
 from . import BLOCKS, blocks, measures, objects, pictures
-from .cases import BICUBIC, GAN, GENERAL, PSNR, Models, Planes, check_models, make_image, read_images
+from .cases import BICUBIC, GAN, GENERAL, PSNR, Image, Models, Planes, check_models, make_image, read_images
 from .page import fill, read_page, write_all
-from .squares import busiest_square, numbers_of, worst_square
+from .squares import Square, busiest_square, numbers_of, worst_squares
 
-PICTURES = ("same-input", "chart", "invention")
+PICTURES = ("same-input", "chart", "invention", "invention-usual")
 
 
 def study(
@@ -58,42 +58,47 @@ def study(
     if not first:
         raise UsageError(f"The {split} split of {own} is empty; name another with --split.")
     names = {BICUBIC: "bicubic made consistent"} | {role: candidate.name for role, candidate in models.items()}
-    addresses = {name: f"limits/{name}.png" for name in PICTURES}
-    about = blocks.About(names, scale, f"{own} {split}", len(first), addresses)
-    two = {role: models[role] for role in (PSNR, GAN)}
-    methods = (BICUBIC, PSNR, GAN)
-
-    squares = busiest_square(first, scale), worst_square(first, scale)
-    drawn, low, planes = _chart(two, scale)
-    shown = {
-        "same-input": pictures.draw_same_input(squares[0], scale),
-        "chart": pictures.draw_chart(drawn, low, planes, names),
-        "invention": pictures.draw_invention(squares[1], scale, names),
-    }
-    whole, inside = (measures.mean_scores(first, methods, region) for region in ("whole", "anatomy"))
-    filled = {
-        "same-input": blocks.same_input(about, measures.consistency(first, methods, scale)),
-        "small-things": blocks.small_things(
-            about,
-            *objects.recovered(first, two, scale),
-            objects.bars_recovered(lambda picture: _enlarged(picture, two), scale),
-        ),
-        "invention": blocks.invention(about, squares[1].image.name, numbers_of(squares[1], scale)),
-        "disagreement": blocks.disagreement(
-            about, measures.where_contested(first, scale), measures.pointers(first, scale)
-        ),
-        "anatomy": blocks.anatomy(about, measures.error_share(first), whole, inside),
-        "spoiled": blocks.spoiled(about, measures.spoiled(first, two)),
-        "how": blocks.how(about, _command(psnr, gan, general, own, others, split, count)),
-    }
+    about = blocks.About(names, scale, f"{own} {split}", len(first), {name: f"limits/{name}.png" for name in PICTURES})
     sets = {f"{own} {split}": _judged(first, scale)}
     for name in others:
         sets[f"{name} {split}"] = _judged(list(_images(where, name, models, count, log)), scale)
-    filled["domain"] = blocks.domain(about, sets, (PSNR, GAN, GENERAL))
-    files = {page.parent / addresses[name]: content for name, content in shown.items()}
+    two, worst = {role: models[role] for role in (PSNR, GAN)}, worst_squares(first, scale)
+    # The image in the middle is another one than the worst as soon as there are two.
+    squares = {"invention": worst[0], "invention-usual": worst[len(worst) // 2]}
+    filled = _texts(about, first, two, squares) | {
+        "domain": blocks.domain(about, sets, (PSNR, GAN, GENERAL)),
+        "how": blocks.how(about, _command(psnr, gan, general, own, others, split, count)),
+    }
+    files = {page.parent / about.pictures[name]: png for name, png in _drawn(about, first, two, squares).items()}
     files[page] = fill(text, filled).encode()
     write_all(files)
     return list(files)
+
+
+def _texts(about: blocks.About, images: Sequence[Image], two: Models, squares: dict[str, Square]) -> dict[str, str]:
+    """The places of the page that speak of the two models on their own images."""
+    methods, scale = (BICUBIC, PSNR, GAN), about.scale
+    whole, inside = (measures.mean_scores(images, methods, region) for region in ("whole", "anatomy"))
+    bars = objects.bars_recovered(lambda picture: _enlarged(picture, two), scale)
+    numbers = {name: (square.image.name, numbers_of(square, scale)) for name, square in squares.items()}
+    contested, pointers = measures.where_contested(images, scale), measures.pointers(images, scale)
+    return {
+        "small-things": blocks.small_things(about, *objects.recovered(images, two, scale), bars),
+        "same-input": blocks.same_input(about, measures.consistency(images, methods, scale)),
+        "invention": blocks.invention(about, numbers),
+        "disagreement": blocks.disagreement(about, contested, pointers),
+        "anatomy": blocks.anatomy(about, measures.error_share(images), whole, inside),
+        "spoiled": blocks.spoiled(about, measures.spoiled(images, two)),
+    }
+
+
+def _drawn(about: blocks.About, images: Sequence[Image], two: Models, squares: dict[str, Square]) -> dict[str, bytes]:
+    chart, low, planes = _chart(two, about.scale)
+    return {
+        "same-input": pictures.draw_same_input(busiest_square(images, about.scale), about.scale),
+        "chart": pictures.draw_chart(chart, low, planes, about.names),
+        **{name: pictures.draw_invention(square, about.scale, about.names) for name, square in squares.items()},
+    }
 
 
 def _images(where: tuple[Path, str, Path], name: str, models: Models, count: int | None, log: Callable):

@@ -25,7 +25,7 @@ def views(scene):
     """Slice views of the scene, made when a layout asks for them: layoutNode, logic(name) and setSize(name, w, h)."""
     import slicer
 
-    from Testing.panel_host.slice_views import addSliceLogic, removeSliceLogic
+    from SuperResolutionLib.mrml_offscreen import addSliceLogic, removeSliceLogic
 
     layoutLogic = slicer.vtkMRMLLayoutLogic()
     layoutLogic.SetMRMLScene(scene)
@@ -36,10 +36,10 @@ def views(scene):
     def logic(name):
         sliceNode = scene.GetNodeByID(f"vtkMRMLSliceNode{name}")
         if name not in logics and sliceNode is not None:
-            logics[name] = addSliceLogic(sliceNode, 200, 160)
+            logics[name] = addSliceLogic(slicer.app.applicationLogic(), sliceNode, 200, 160)
         return logics.get(name)
 
     yield types.SimpleNamespace(layoutNode=layoutNode, logic=logic)
     for each in logics.values():
-        removeSliceLogic(each)
+        removeSliceLogic(slicer.app.applicationLogic(), each)
     layoutLogic.SetMRMLScene(None)

@@ -19,7 +19,7 @@ from SuperResolutionLib.mrml_layout import (  # noqa: E402
     PARTNER_VIEW,
     SR_VIEW,
 )
-from Testing.panel_host.slice_views import sliceImage  # noqa: E402
+from SuperResolutionLib.mrml_offscreen import sliceImage  # noqa: E402
 
 FOUR_UP = 3
 

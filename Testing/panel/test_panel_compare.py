@@ -101,7 +101,7 @@ def test_thePreviousLayoutComesBack(opened, layoutManager):
 
 def test_bothViewsAreRendered(opened, layoutManager):
     """The pictures on the screen: the same place, so hardly different, and not empty."""
-    from Testing.panel_host.slice_views import sliceImage
+    from SuperResolutionLib.mrml_offscreen import sliceImage
 
     opened.view.show()
     pictures = [

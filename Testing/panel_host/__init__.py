@@ -9,7 +9,7 @@ application adds to them is rebuilt here as far as the panel uses it, one matter
 - ``form_loader``: reads a Designer form with these widgets and makes its scene connections.
 - ``parameter_node``, ``parameter_gui``: ``parameterNodeWrapper`` for plain types, and its connections to widgets.
 - ``scripted_module``: the base classes of a scripted module, and what Slicer's factory does with one.
-- ``slice_views``, ``layout``: slice views and a layout manager, with Slicer's slice logics, painted without OpenGL.
+- ``layout``: a layout manager with slice views, Slicer's own slice logics, painted without OpenGL.
 - ``self_tests``: what the unittest files that Slicer runs as well find.
 - ``strict``: errors that Qt, VTK and threads only print fail the test.
 - ``pythonqt_rules``: what PythonQt would refuse and PySide6 takes, found in the source.

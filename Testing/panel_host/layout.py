@@ -11,8 +11,9 @@ from __future__ import annotations
 import slicer
 import vtk
 
+from SuperResolutionLib.mrml_offscreen import addSliceLogic, removeSliceLogic, sliceImage
+
 from . import pythonqt
-from .slice_views import addSliceLogic, removeSliceLogic, sliceImage
 
 qt = pythonqt.install()
 
@@ -133,12 +134,12 @@ class SliceWidget(qt.QWidget):
     def __init__(self, sliceNode):
         super().__init__()
         self._sliceNode = sliceNode
-        self._logic = addSliceLogic(sliceNode, 100, 100)
+        self._logic = addSliceLogic(slicer.app.applicationLogic(), sliceNode, 100, 100)
         self._tag = self._logic.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda _caller, _event: self.update())
 
     def close(self) -> None:
         self._logic.RemoveObserver(self._tag)
-        removeSliceLogic(self._logic)
+        removeSliceLogic(slicer.app.applicationLogic(), self._logic)
         self.deleteLater()
 
     def sliceLogic(self):

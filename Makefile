@@ -76,7 +76,7 @@ $(VENV)/.has-cli: $(VENV)/.has-torch pyproject.toml
 
 $(VENV)/.has-test: $(VENV)/.has-cli pyproject.toml
 	@echo "Installing what the tests need"
-	@$(PIP) install --editable ".[cli,training,test]"
+	@$(PIP) install --editable ".[cli,training,viewer,test]"
 	@touch $@
 
 $(VENV)/.has-dev: $(VENV)/.has-python pyproject.toml

@@ -1,4 +1,4 @@
-"""The terminal door: superres upscale | compare | models | demo."""
+"""The terminal door: superres upscale | compare | models | view | demo."""
 
 from __future__ import annotations
 
@@ -291,6 +291,28 @@ def compare_command(
     print(f"{card.id}, mean over {scores['slices']} slice{'s' * (scores['slices'] != 1)}")
     rows = [(name, f"{score['psnr']:.2f}", f"{score['ssim']:.4f}") for name, score in scores["methods"].items()]
     print_table(("method", "PSNR (dB)", "SSIM"), *rows)
+
+
+@app.command(short_help="Open an image in a web page on this computer: upscale it and compare.")
+def view(
+    input_path: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", readable=False, help="Image file, DICOM file or DICOM folder.")
+    ] = None,
+    reference: Annotated[
+        Path | None, typer.Option("--reference", metavar="PATH", help="High-resolution image to score results against.")
+    ] = None,
+    port: Annotated[
+        int, typer.Option("--port", metavar="N", min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")
+    ] = 0,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
+    max_upload: Annotated[
+        float, typer.Option("--max-upload", metavar="MB", min=0, help="Size that an upload may have.")
+    ] = 512,
+) -> None:
+    """Serve a web page with Slicer's slice views, for one browser on this computer, until Ctrl-C."""
+    from .cli_view import run_view
+
+    run_view(input_path, reference, port, not no_browser, int(max_upload * 1e6))
 
 
 @app.command(short_help="Upscale a real CT and a real MR slice, and draw a picture.")

@@ -24,7 +24,8 @@ def addSliceLogic(applicationLogic, sliceNode, width: int, height: int):
 
 def addSliceNode(name: str):
     """A slice node with the singleton tag ``name``, shown in the layout: links act between such nodes only."""
-    sliceNode = slicer.vtkMRMLSliceNode()
+    sliceNode = slicer.mrmlScene.CreateNodeByClass("vtkMRMLSliceNode")  # as the scene's default, with orientations
+    sliceNode.UnRegister(None)
     sliceNode.SetSingletonTag(name)
     sliceNode.SetName(name)
     sliceNode.SetLayoutName(name)

@@ -27,7 +27,7 @@ EXTENTS = [
     {"title": "Region", "value": "region"},
 ]
 ORIENTATIONS = [
-    {"title": "Slices of the volume", "value": "volume"},
+    {"title": "As acquired", "value": "volume"},
     {"title": "Axial", "value": "Axial"},
     {"title": "Coronal", "value": "Coronal"},
     {"title": "Sagittal", "value": "Sagittal"},
@@ -57,7 +57,7 @@ def build(server, control) -> None:
         layout.root.theme = "dark"
         with v3.VAppBar(density="compact", flat=True):
             v3.VAppBarNavIcon(click="drawer = !drawer", classes="drawer-button", raw_attrs=['aria-label="Settings"'])
-            v3.VToolbarTitle("SuperResolution", classes="flex-grow-0 mr-4")
+            html.Span("SuperResolution", classes="title mr-4")
             html.Span("{{ image_text }}", classes="image-text text-truncate")
             v3.VSpacer()
             _downloads()
@@ -139,7 +139,7 @@ def _reference(control) -> None:
         _file_button("reference", "Reference", "mdi-target")
         v3.VBtn(
             "Reduce first", click=control.reduce, disabled=("running || !image_text",), variant="tonal",
-            classes="reduce-button", raw_attrs=_named("Reduce the image by the scale; the original becomes the reference"),
+            classes="reduce-button", raw_attrs=_named("Shrink the image by the scale; the original is the reference"),
         )  # fmt: skip
     html.Div("{{ reference_text }}", classes="text-caption reference-text")
     with v3.VTable(density="compact", v_show="scores.length", classes="scores"):

@@ -40,7 +40,8 @@ class ViewProtocol(LinkProtocol):
 
         Returns:
             ``frames`` that changed, each with ``view``, ``stamp``, ``width``, ``height``, ``channels``, ``pixels``;
-            ``offsets`` {view: millimetres} of the slices; ``point`` (RAS, values, lenses) if the pointer moved.
+            ``offsets`` {view: millimetres} of the slices; ``aspect``, width over height of the image;
+            ``point`` (RAS, values, lenses) if the pointer moved.
         """
         return answer(self._work, request, self._magnifies())
 
@@ -52,7 +53,7 @@ def answer(work: Work, request: dict, magnifies: bool = False) -> dict:
         if view in VIEWS and _numbers(size, 2) and view in work.shown:
             resized |= work.views.resize(view, *size)
     if resized:
-        work.align()
+        work.resized()
     point = None
     for action in request.get("actions") or ():
         if not (isinstance(action, list) and len(action) >= 2 and action[1] in work.shown and _numbers(action[2:])):
@@ -67,6 +68,7 @@ def answer(work: Work, request: dict, magnifies: bool = False) -> dict:
     told = {
         "frames": [_told(frame) for frame in frames if frame is not None],
         "offsets": {view: round(work.views.of(view).GetSliceOffset(), 4) for view in work.shown},
+        "aspect": round(work.aspect, 3),
     }
     if point is not None:
         told["point"] = _point(work, *point, magnifies)
@@ -78,11 +80,13 @@ def _scroll(work: Work, view: str, steps: float) -> None:
 
 
 def _pan(work: Work, view: str, right: float, down: float) -> None:
+    work.zoomed()
     navigate.pan(work.views.of(view), right, down)
 
 
 def _zoom(work: Work, view: str, factor: float, x: float, y: float) -> None:
     if factor > 0:
+        work.zoomed()
         navigate.zoom(work.views.of(view), factor, x, y)
 
 

@@ -20,8 +20,8 @@ from SuperResolutionLib.volume import Volume
 
 from .slices import SliceViews
 
-#: Shares of the finite voxels below and above the window in which an image is first shown.
-TAIL = 0.2  # percent
+#: Percent of the finite voxels below and above the window in which an image is first shown; how many are looked at.
+TAIL, SAMPLE = 0.2, 2_000_000
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ class Work:
         self._job = None
         self._part = ""
         self._look = Look()
+        self._fitted = True  # whether the views show all of the image, and shall after a change of size, too
 
     # What is open
 
@@ -73,6 +74,7 @@ class Work:
         self.input_node = _add_node(volume)
         # The scene's voxels and the engine's are the same memory.
         self.volume = replace(volume, array=mrml.volumeFromNode(self.input_node, copy=False).array)
+        self._fitted = True
         self.show(self._look)
 
     def set_reference(self, volume: Volume) -> None:
@@ -172,6 +174,7 @@ class Work:
         job.release()
         if self.reference is not None and not _same_grid(self.sr_node, self.reference):
             self.reference = None
+        self._fitted = True
         self.show(self._look)
 
     # How it is shown
@@ -186,7 +189,7 @@ class Work:
     def show(self, look: Look) -> None:
         """Show what there is, all views alike."""
         orientation_changed = look.orientation != self._look.orientation
-        self._look = look
+        self._look, self._fitted = look, self._fitted or orientation_changed
         if self.sr_node is not None:
             arguments = {"original": True, "difference": look.difference, "orientation": look.orientation}
             self._comparison.show(self.input_node, self.sr_node, self.bicubic_node, voxels=look.voxels, **arguments)
@@ -201,21 +204,37 @@ class Work:
 
     def fit(self) -> None:
         """Show all of the image again, in every view."""
-        logic = self._leading_logic()
-        if logic is not None:
-            mrml_views.fit(logic, mrml_views.centerOf(logic))
-            for each in self._comparison.logics.values():
-                mrml_views.align(each, logic)
+        self._fitted = True
+        self.resized()
 
     def flicker(self) -> None:
         """Swap the SR view between SR and bicubic."""
         self._comparison.flicker()
 
-    def align(self) -> None:
-        """Give all views the place of the first, after they changed their size."""
-        logics = list(self._comparison.logics.values())
-        for each in logics[1:]:
-            mrml_views.align(each, logics[0])
+    def resized(self) -> None:
+        """Bring the views into line after they changed their size: all of the image again, or the same place."""
+        logic = self._leading_logic()
+        if logic is None:
+            return
+        if self._fitted:
+            mrml_views.fit(logic, mrml_views.centerOf(logic))
+        for each in self._comparison.logics.values():
+            mrml_views.align(each, logic)
+
+    @property
+    def aspect(self) -> float:
+        """Width over height of the image in the plane of the views, 1/4 to 4; 1 without an image."""
+        logic = self._leading_logic()
+        if logic is None:
+            return 1.0
+        bounds = np.zeros(6)
+        logic.GetBackgroundSliceBounds(bounds)
+        width, height = bounds[1] - bounds[0], bounds[3] - bounds[2]
+        return float(np.clip(width / height, 0.25, 4.0)) if height > 0 else 1.0
+
+    def zoomed(self) -> None:
+        """The user chose a place of their own."""
+        self._fitted = False
 
     def region_in_view(self):
         """What the views show of the opened image, as ranges along i, j, k.
@@ -286,7 +305,8 @@ def _add_node(volume: Volume):
         finite = volume.array[np.isfinite(volume.array)]
         if finite.size == 0:
             raise DataError(f"'{volume.name}' holds no finite value.")
-        low, high = np.percentile(finite, (TAIL, 100 - TAIL)) if volume.channels == 1 else (0, 255)
+        sample = finite[:: max(1, finite.size // SAMPLE)]
+        low, high = np.percentile(sample, (TAIL, 100 - TAIL)) if volume.channels == 1 else (0, 255)
         mrml_navigate.setWindow(node, high - low or 1.0, (low + high) / 2)
     except Exception:
         mrml.removeVolume(node)

@@ -8,6 +8,7 @@
   let point = null; // [view, x, y] of the pointer, if it moved
   let wanted = false;
   let calling = false;
+  let aspect = 1; // width over height of the image in the views' plane
 
   // For whoever measures: how many answers were drawn, and what the last one took in milliseconds.
   const measured = { answers: 0, milliseconds: 0 };
@@ -31,6 +32,10 @@
         wanted = false;
         const answer = await session().call("superresolution.views", [request]);
         for (const frame of answer.frames) draw(frame);
+        if (answer.aspect !== aspect) {
+          aspect = answer.aspect;
+          wanted = true; // the panes may get another size
+        }
         for (const pane of panes()) pane.dataset.offset = answer.offsets[pane.dataset.view] ?? "";
         if (answer.point) showPoint(answer.point);
         measured.answers += 1;
@@ -53,16 +58,14 @@
     return Object.fromEntries(panes().map((pane) => [pane.dataset.view, [pane.clientWidth, pane.clientHeight]]));
   }
 
-  // As many columns as make the panes most nearly square.
+  // As many columns as make the images largest; of equals those that leave the fewest places empty.
   function arrange() {
     const area = root();
     const count = Math.max(panes().length, 1);
-    const waste = (columns) => {
-      const width = area.clientWidth / columns;
-      const height = area.clientHeight / Math.ceil(count / columns);
-      return -Math.min(width, height);
-    };
-    const best = [1, 2, 3, 4].filter((n) => n <= count).sort((a, b) => waste(a) - waste(b) || b - a)[0];
+    const rows = (columns) => Math.ceil(count / columns);
+    const side = (columns) => Math.min(area.clientWidth / columns / aspect, area.clientHeight / rows(columns));
+    const empty = (columns) => columns * rows(columns) - count;
+    const [best] = [1, 2, 3, 4].filter((n) => n <= count).sort((a, b) => side(b) - side(a) || empty(a) - empty(b));
     area.style.setProperty("--columns", best);
   }
 

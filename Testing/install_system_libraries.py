@@ -1,8 +1,8 @@
-"""Installs the system libraries that the panel's tests need, or says which are missing.
+"""Installs the system libraries and the browser that the tests need, or says which are missing.
 
-PySide6 draws the panel without a display, but on Linux it loads a few libraries that pip cannot bring. When all are
-there nothing is run; when some are missing and this is the superuser of a system with apt-get, they are installed;
-otherwise one sentence names them and the exit status is 1.
+PySide6 draws the panel without a display, but on Linux it loads a few libraries that pip cannot bring; the web page is
+tested in Chromium. When all are there nothing is run; when some are missing and this is the superuser of a system with
+apt-get, they are installed; otherwise one sentence names them and the exit status is 1.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ LIBRARIES = {
     "libfontconfig1": "libfontconfig.so.1",
     "libdbus-1-3": "libdbus-1.so.3",
 }
+BROWSER_PACKAGE = "chromium"
+BROWSER_PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FONT_PACKAGE = "fonts-dejavu-core"
 FONT_FOLDERS = ("/usr/share/fonts", "/usr/local/share/fonts", "~/.local/share/fonts", "~/.fonts")
 
@@ -42,10 +44,16 @@ def has_fonts() -> bool:
     return any(next(folder.rglob(pattern), None) for folder in folders for pattern in ("*.ttf", "*.otf"))
 
 
+def browser_program() -> str | None:
+    """Path of a Chromium or Chrome, or None."""
+    return next(filter(None, map(shutil.which, BROWSER_PROGRAMS)), None)
+
+
 def missing_packages() -> list[str]:
     """The packages, by Debian's names, that are not there."""
     missing = [package for package, library in LIBRARIES.items() if not loads(library)]
-    return missing if has_fonts() else [*missing, FONT_PACKAGE]
+    missing += [] if has_fonts() else [FONT_PACKAGE]
+    return missing + ([] if browser_program() else [BROWSER_PACKAGE])
 
 
 def install(packages: list[str]) -> None:
@@ -69,8 +77,8 @@ def main() -> int:
         missing = missing_packages()
     if missing:
         print(
-            "The tests of the panel need system libraries that are missing and could not be installed from here; "
-            f"install these packages and try again: {' '.join(missing)}",
+            "The tests of the panel and of the web page need system packages that are missing and could not be "
+            f"installed from here; install them and try again: {' '.join(missing)}",
             file=sys.stderr,
         )
         return 1

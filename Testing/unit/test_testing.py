@@ -66,7 +66,7 @@ def test_missing_system_libraries_are_named_in_one_sentence(installer, monkeypat
     assert installer.main() == 1
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert said.strip().endswith("libegl1 fonts-dejavu-core")
+    assert said.strip().endswith("libegl1 fonts-dejavu-core chromium")
 
 
 def test_nothing_is_installed_when_all_is_there(installer, monkeypatch):

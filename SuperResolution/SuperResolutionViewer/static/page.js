@@ -10,8 +10,8 @@
   let calling = false;
   let aspect = 1; // width over height of the image in the views' plane
 
-  // For whoever measures: how many answers were drawn, and what the last one took in milliseconds.
-  const measured = { answers: 0, milliseconds: 0 };
+  // For whoever measures: how many answers were drawn, what the last movement took in milliseconds, whether all is done.
+  const measured = { answers: 0, milliseconds: 0, get idle() { return !calling && !wanted && !actions.length && !point; } };
   window.superResolutionPage = measured;
 
   const root = () => document.getElementById("views");

@@ -157,8 +157,13 @@ def _downloads() -> None:
             v3.VBtn("Save", v_bind="props", prepend_icon="mdi-download", classes="save-button")
         with v3.VList(density="compact"):
             for name, title in DOWNLOADS:
-                v3.VListItem(title=title, href=f"download/{name}", disabled=("!has_result",))
-            v3.VListItem(title="Picture of the views, PNG", href="download/views.png", disabled=("!image_text",))
+                _download(name, title, "!has_result")
+            _download("views.png", "Picture of the views, PNG", "!image_text")
+
+
+def _download(name: str, title: str, disabled: str) -> None:
+    # Without the attribute the browser would leave the page first, and trame would close its connection.
+    v3.VListItem(title=title, href=f"download/{name}", disabled=(disabled,), raw_attrs=["download"])
 
 
 def _toolbar(control) -> None:

@@ -85,8 +85,9 @@ def _open(control) -> None:
         v3.VBtn("Example", click=control.open_example, disabled=("running",), variant="tonal", classes="example-button")
     v3.VProgressLinear(model_value=("upload_percent", 0), v_show="upload_percent > 0", classes="upload-progress")
     with v3.VAlert(
-        v_show="error", type="error", density="compact", closable=True, click_close="error = ''", classes="error-text"
-    ):
+        model_value=("!!error",), update_modelValue="error = ''", closable=True, type="error", density="compact",
+        classes="error-text",
+    ):  # fmt: skip
         html.Span("{{ error }}")
 
 

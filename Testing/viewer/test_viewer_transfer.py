@@ -8,7 +8,8 @@ import shutil
 import numpy as np
 import pytest
 
-from SuperResolutionLib.files import write_volume
+from SuperResolutionLib.files import read_volume, write_volume
+from SuperResolutionLib.geometry import refine
 from SuperResolutionLib.volume import Volume
 from Testing.viewer import driver
 from Testing.viewer.conftest import MOST_MEGABYTES, PATIENCE, phantom
@@ -90,6 +91,7 @@ def test_a_run_outlives_a_reload(page, large_file):
         ("page.html", b"<script>alert(1)</script>", "page.html is not an image that can be read"),
         ("cut.png", b"\x89PNG\r\n\x1a\n" + b"\0" * 50, "cut.png"),
     ],
+    ids=["no image", "empty", "a page", "truncated"],
 )
 def test_rubbish_is_refused_in_one_sentence(page, viewer, volume_file, tmp_path, name, content, said):
     driver.open_volume(page, volume_file)
@@ -136,12 +138,8 @@ def test_a_reference_of_another_grid_is_refused(page, volume_file, large_file):
 
 
 def test_a_reference_is_scored_against(page, volume_file, tmp_path):
-    """The reference may come before the result or after it."""
     driver.open_volume(page, volume_file)
     driver.upscale_to_the_end(page)
-    from SuperResolutionLib.files import read_volume
-    from SuperResolutionLib.geometry import refine
-
     low = read_volume(volume_file)
     truth = Volume(low.array.repeat(4, axis=1).repeat(4, axis=2), refine(low.ijk_to_ras, (4, 4, 1)))
     driver.open_file(page, write_volume(truth, tmp_path / "truth.nrrd"), purpose="reference")

@@ -67,11 +67,13 @@ class Work:
 
         Raises:
             UsageError: during a run.
+            DataError: if the image holds no finite value. What was open stays.
         """
         self._refuse_during_run("opening another image")
+        node = _add_node(volume)
         self._remove(self.input_node, self.sr_node, self.bicubic_node)
         self.sr_node = self.bicubic_node = self.report = self.reference = None
-        self.input_node = _add_node(volume)
+        self.input_node = node
         # The scene's voxels and the engine's are the same memory.
         self.volume = replace(volume, array=mrml.volumeFromNode(self.input_node, copy=False).array)
         self._fitted = True
@@ -165,17 +167,18 @@ class Work:
 
     def _take(self, job) -> None:
         result = job.result()
-        old = (self.sr_node, self.bicubic_node)
-        nodes = mrml.addResult(self.input_node, result, part=self._part)
-        self._remove(*old)
+        nodes = mrml.addResult(self.input_node, result, self.sr_node, self.bicubic_node)
+        scale = mrml.scaleBetween(self.input_node, result.sr)
+        for kind, node in zip(("SR", "bicubic"), nodes):
+            node.SetName(mrml.outputName(self.input_node, kind, scale, self._part))
         self.sr_node, self.bicubic_node = nodes
         self.report = result.report
         self._job = None
         job.release()
         if self.reference is not None and not _same_grid(self.sr_node, self.reference):
             self.reference = None
-        self._fitted = True
         self.show(self._look)
+        self.fit()
 
     # How it is shown
 
@@ -298,7 +301,7 @@ class Work:
 def _add_node(volume: Volume):
     """A volume node of a Volume, shown between percentiles of its values."""
     kind = "vtkMRMLScalarVolumeNode" if volume.channels == 1 else "vtkMRMLVectorVolumeNode"
-    node = slicer.mrmlScene.AddNewNodeByClass(kind, slicer.mrmlScene.GenerateUniqueName(volume.name or "image"))
+    node = slicer.mrmlScene.AddNewNodeByClass(kind, volume.name or "image")
     try:
         mrml.fillNode(node, mrml.imageFromArray(volume.array), volume.ijk_to_ras)
         node.CreateDefaultDisplayNodes()

@@ -26,10 +26,11 @@ from .cli_output import (
     progress_bar,
     to_json,
 )
-from .compare import compare
+from .compare import degrade_and_enlarge, score
 from .errors import SuperResolutionError, UsageError
 from .files import read_volume, write_volume
 from .geometry import Region
+from .output import check_place, write_text
 from .plan import plan
 from .upscaler import PRECISIONS, Options, upscale
 
@@ -277,20 +278,34 @@ def compare_command(
     no_consistency: NoConsistencyOption = False,
     axis: AxisOption = None,
     series: SeriesOption = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="PATH.html", help="Also write a page with the images, for any browser."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the page if it exists.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Degrade an image, enlarge it again, and print PSNR and SSIM beside other methods."""
+    if html is not None:
+        check_place(html, overwrite)
     options = Options(not no_consistency, device=parse_device(device), axis=axis, precision=parse_precision(precision))
     card = find_model(model, scale)
     volume = read_volume(reference, series)
     with progress_bar(not as_json) as advance:
-        scores = compare(volume, card, options, advance)
+        enlarged = degrade_and_enlarge(volume, card, options, advance)
+    scores = score(enlarged, card, options)
+    if html is not None:
+        from .cli_html import comparison_page
+
+        write_text(html, comparison_page(enlarged, scores), overwrite)
     if as_json:
         print(to_json(scores))
         return
     print(f"{card.id}, mean over {scores['slices']} slice{'s' * (scores['slices'] != 1)}")
     rows = [(name, f"{score['psnr']:.2f}", f"{score['ssim']:.4f}") for name, score in scores["methods"].items()]
     print_table(("method", "PSNR (dB)", "SSIM"), *rows)
+    if html is not None:
+        print(html)
 
 
 @app.command(short_help="Open an image in a web page on this computer: upscale it and compare.")

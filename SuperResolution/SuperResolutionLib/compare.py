@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,11 +12,31 @@ from .intensity import round_to
 from .metrics import data_range, volume_scores
 from .missing import fill_missing
 from .plan import Job, plan, slice_planes
-from .upscaler import Options, Progress, upscale
+from .upscaler import Options, Progress, UpscaleResult, upscale
 from .volume import Volume
 
 #: The ways of enlarging, in the order in which they are reported.
 METHODS = ("nearest", "bicubic", "bicubic consistent", "model")
+
+
+@dataclass(frozen=True)
+class Enlarged:
+    """A degraded reference, enlarged again.
+
+    Attributes:
+        job: the layout of the reference. low: what it was degraded to.
+        reference: (n, c, h, w), cropped to a multiple of the scale, in stored units.
+        methods: name in ``METHODS`` to its planes, shaped and typed like ``reference``.
+        result: UpscaleResult of the model.
+        peak: the data range that scores refer to.
+    """
+
+    job: Job
+    low: Volume
+    reference: np.ndarray
+    methods: dict[str, np.ndarray]
+    result: UpscaleResult
+    peak: float
 
 
 def compare(
@@ -38,10 +58,16 @@ def compare(
         SuperResolutionError: as ``upscale``; DataError if the reference is too small to be degraded.
     """
     options = options or Options()
+    return score(degrade_and_enlarge(reference, card, options, progress, cancelled), card, options)
+
+
+def degrade_and_enlarge(
+    reference: Volume, card: ModelCard, options: Options, progress: Progress | None = None, cancelled=None
+) -> Enlarged:
+    """The images that ``compare`` scores; raises what it raises."""
     whole, low, planes = pair(reference, card, options)
     choices = replace(options, region=None, axis="ijk"[whole.axis], bicubic=True)
     result = upscale(low, card, choices, progress, cancelled)
-    peak = data_range(reference.array, reference.source.get("Modality", ""))
     small = slice_planes(low.array, whole.axis)
     images = {
         "nearest": nearest(small, card.scale),
@@ -49,14 +75,23 @@ def compare(
         "bicubic consistent": consistent_bicubic(small, whole),
         "model": slice_planes(result.sr.array, whole.axis),
     }
-    scores = {name: volume_scores(channels_last(planes), channels_last(images[name]), peak) for name in METHODS}
+    peak = data_range(reference.array, reference.source.get("Modality", ""))
+    return Enlarged(whole, low, planes, {name: images[name] for name in METHODS}, result, peak)
+
+
+def score(enlarged: Enlarged, card: ModelCard, options: Options) -> dict:
+    """The figures of ``compare``."""
+    wanted = channels_last(enlarged.reference)
+    scores = {
+        name: volume_scores(wanted, channels_last(planes), enlarged.peak) for name, planes in enlarged.methods.items()
+    }
     return {
         "model": card.id,
         "scale": card.scale,
         "consistent": options.consistent,
         "slices": scores["model"].pop("slices"),
-        "data_range": peak,
-        "methods": {name: {"psnr": score["psnr"], "ssim": score["ssim"]} for name, score in scores.items()},
+        "data_range": enlarged.peak,
+        "methods": {name: {"psnr": each["psnr"], "ssim": each["ssim"]} for name, each in scores.items()},
     }
 
 

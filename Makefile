@@ -25,7 +25,7 @@ help:
 	@echo "make demo       upscale two real images and draw a side-by-side picture"
 	@echo "make test       run the whole test suite"
 	@echo "make test-slicer SLICER=/path/to/Slicer   run the self-tests inside Slicer"
-	@echo "make screenshots   draw the pictures of the panel anew (no Slicer needed)"
+	@echo "make screenshots   draw the pictures of the panel and the web page anew (no Slicer needed)"
 	@echo "make env        only create the environment: $(BIN)/superres"
 	@echo "make lint       check the style of the code"
 	@echo "make clean      remove outputs and caches; make distclean removes $(VENV) as well"
@@ -53,6 +53,7 @@ test-slicer:
 screenshots: $(VENV)/.has-test
 	$(BIN)/python Testing/install_system_libraries.py
 	$(BIN)/python -m Testing.screenshots
+	$(BIN)/python -m Testing.page_screenshots
 
 lint: $(VENV)/.has-dev
 	$(BIN)/ruff check .

@@ -60,7 +60,7 @@ def draw_page(browser, viewer: Viewer, folder: Path) -> None:
     page.click(".swipe-button")
     driver.wait_for(page, "() => document.querySelector('.pane[data-view=sr] canvas').width > 900")
     box = page.locator("#views").bounding_box()
-    page.mouse.move(box["x"] + 0.36 * box["width"], box["y"] + 0.42 * box["height"])
+    page.mouse.move(box["x"] + 0.32 * box["width"], box["y"] + 0.72 * box["height"])
     driver.settle(page)
     save(page, folder / "page-swipe.png")
     page.click(".magnifier-box input")
@@ -74,10 +74,12 @@ def draw_page(browser, viewer: Viewer, folder: Path) -> None:
 def draw_report(browser, temporary: Path, folder: Path) -> None:
     """Write ``report.png``."""
     from SuperResolutionLib.cli_demo import example_file
+    from SuperResolutionLib.files import read_volume, write_volume
     from SuperResolutionViewer.control import EXAMPLE
 
-    path = temporary / "report.html"
-    ended = run_here("compare", example_file(EXAMPLE), "--model", "edsr-ise-general-x4-psnr", "--html", path)
+    image, path = temporary / "MR abdomen.nrrd", temporary / "report.html"
+    write_volume(read_volume(example_file(EXAMPLE)), image)
+    ended = run_here("compare", image, "--model", "edsr-ise-general-x4-psnr", "--html", path)
     if ended.status != 0:
         raise RuntimeError(ended.err)
     page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
@@ -93,13 +95,13 @@ def draw_report(browser, temporary: Path, folder: Path) -> None:
 
 
 def save(page, path: Path) -> None:
-    """Write what the page shows, in 256 colors.
+    """Write what the page shows, in 128 colors.
 
     Raises:
         OSError: if the picture is too large.
     """
     with Image.open(io.BytesIO(page.screenshot())) as shown:
-        shown.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+        shown.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
     if path.stat().st_size > MOST_BYTES:
         raise OSError(f"{path} takes {path.stat().st_size} bytes, more than the {MOST_BYTES} that a picture may.")
     print(path)

@@ -73,7 +73,10 @@ def _about(enlarged: Enlarged, scores: dict, window: tuple[float, float]) -> lis
     rows = [
         ["Image", f"{' x '.join(map(str, enlarged.job.source.size))} voxels of {spacing} mm"],
         ["Degradation", f"antialiased bicubic, 1/{scores['scale']} in plane, rounded to {enlarged.job.dtype}"],
-        ["Scores", f"mean over {scores['slices']} slices, data range {scores['data_range']:g}"],
+        [
+            "Scores",
+            f"mean over {scores['slices']} slice{'s' * (scores['slices'] != 1)}, data range {scores['data_range']:g}",
+        ],
         ["Shown values", f"{window[0]:g} to {window[1]:g}"],
         ["Device", f"{report['device']}, {report['precision']}, {report['seconds']:.2f} s"],
         ["Shrunk again", f"differs from the input by at most {report['consistency']['max']:.3g}"],

@@ -50,6 +50,7 @@ class Control:
 
     def __init__(self, server, work: Work, most_bytes: int):
         self.state, self._work = server.state, work
+        self._scored: asyncio.Future | None = None
         self.state.update(_initial_state(work))
         self.state.most_bytes = most_bytes
         self.state.change("family")(self._on_family)
@@ -141,7 +142,7 @@ class Control:
 
     def _finished(self) -> None:
         report = self._work.report
-        size = " x ".join(map(str, report["output"]["size"]))
+        size = _times(report["output"]["size"])
         self._ended(f"{size} voxels in {report['seconds']:.1f} s on {report['device']}. {' '.join(report['notices'])}")
         self._redraw()
         with _shown_in(self.state):
@@ -156,8 +157,8 @@ class Control:
 
     def _opened(self) -> None:
         volume, state = self._work.volume, self.state
-        size, spacing = " x ".join(map(str, volume.size)), " x ".join(f"{each:.3g}" for each in volume.spacing)
-        state.image_text = f"{volume.name}: {size} voxels of {spacing} mm, {volume.array.dtype}"
+        spacing = _times(f"{each:.3g}" for each in volume.spacing)
+        state.image_text = f"{volume.name}: {_times(volume.size)} voxels of {spacing} mm, {volume.array.dtype}"
         for axis, length in zip("ijk", volume.size):
             state[f"length_{axis}"], state[f"region_{axis}"] = length, [0, length]
         state.families = _family_items(self._work, volume.channels)
@@ -178,13 +179,22 @@ class Control:
         state.revision += 1
 
     def _tell_scores(self) -> None:
-        reference = self._work.reference
-        text = f"Reference: {' x '.join(map(str, reference.size))} voxels" if reference is not None else ""
-        self.state.reference_text = text
-        self.state.scores = [
-            {"method": METHODS[name], "psnr": f"{score['psnr']:.2f}", "ssim": f"{score['ssim']:.4f}"}
-            for name, score in self._work.scores().items()
-        ]
+        """Say what results are scored against, and let a thread score them: of large volumes that takes a while."""
+        reference, state = self._work.reference, self.state
+        state.scores = []
+        state.reference_text = f"Reference: {_times(reference.size)} voxels" if reference is not None else ""
+        scoring = self._work.scoring()
+        if self._scored is not None:
+            self._scored.cancel()
+        self._scored = asyncio.ensure_future(self._score(scoring)) if scoring is not None else None
+
+    async def _score(self, scoring) -> None:
+        scores = await asyncio.to_thread(scoring)
+        with self.state:
+            self.state.scores = [
+                {"method": METHODS[name], "psnr": f"{score['psnr']:.2f}", "ssim": f"{score['ssim']:.4f}"}
+                for name, score in scores.items()
+            ]
 
     def _on_family(self, **_state) -> None:
         cards = self._work.catalog.families().get(self.state.family, [])
@@ -221,7 +231,7 @@ class Control:
         size = list(layout.output_size)
         if self.state.extent == "slice":
             size[layout.axis] = 1
-        return f"Result: {' x '.join(map(str, size))} voxels"
+        return f"Result: {_times(size)} voxels"
 
     def _scale(self) -> int:
         scale = self.state.scale
@@ -233,6 +243,10 @@ class Control:
         if not all(isinstance(each, list) and len(each) == 2 and all(map(_is_number, each)) for each in ranges):
             return None
         return tuple((int(start), int(stop)) for start, stop in ranges)
+
+
+def _times(numbers) -> str:
+    return " x ".join(map(str, numbers))
 
 
 def _is_number(value) -> bool:

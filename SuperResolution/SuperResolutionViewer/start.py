@@ -10,6 +10,7 @@ import sys
 import webbrowser
 from pathlib import Path
 
+from SuperResolutionLib.errors import UsageError
 from SuperResolutionLib.files import read_volume
 
 HOST = "127.0.0.1"
@@ -32,7 +33,7 @@ def run(
         most_bytes: size that an upload may have.
 
     Raises:
-        SuperResolutionError: if an image cannot be opened.
+        SuperResolutionError: if an image cannot be opened, or the port is taken.
     """
     image = read_volume(path) if path is not None else None
     truth = read_volume(reference) if reference is not None else None
@@ -110,8 +111,16 @@ async def _until_told_to_end(serving: asyncio.Future) -> None:
     waiting = asyncio.ensure_future(told.wait())
     done, _ = await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
     if serving in done:
-        serving.result()
+        _raise_error_of(serving)
     for task in (serving, waiting):
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+def _raise_error_of(serving: asyncio.Future) -> None:
+    try:
+        serving.result()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise UsageError(f"The page cannot be served: {reason}; choose another port with --port.") from error

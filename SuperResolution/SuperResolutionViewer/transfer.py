@@ -77,6 +77,10 @@ class Transfer:
                 return response
             except SuperResolutionError as error:
                 return web.json_response({"error": str(error)}, status=400)
+            except OSError as error:
+                reason = (error.strerror or "the system refused it").lower()
+                sentence = f"The upload cannot be kept: {reason}; make room in the folder for temporary files."
+                return web.json_response({"error": sentence}, status=507)
         return web.json_response({})
 
     async def download(self, request: web.Request) -> web.StreamResponse:
@@ -94,7 +98,10 @@ class Transfer:
         volume, provenance = mrml.volumeFromNode(node), mrml.provenanceOf(node)
         with self._scratch() as folder:
             path = folder / f"result{suffix}"
-            await asyncio.to_thread(write_volume, volume, path, provenance)
+            try:
+                await asyncio.to_thread(write_volume, volume, path, provenance)
+            except SuperResolutionError as error:
+                return web.Response(status=507, text=str(error))
             response = web.StreamResponse(headers=_disposition(f"{_plain(volume.name)}{suffix}"))
             response.content_type = "application/octet-stream"
             response.content_length = path.stat().st_size

@@ -23,6 +23,9 @@ from .slices import SliceViews
 #: Percent of the finite voxels below and above the window in which an image is first shown; how many are looked at.
 TAIL, SAMPLE = 0.2, 2_000_000
 
+#: How far a voxel of a result may lie from one of the reference, in voxels.
+OFF_GRID = 0.1
+
 
 @dataclass(frozen=True)
 class Look:
@@ -83,10 +86,10 @@ class Work:
         """Score results against this image from now on.
 
         Raises:
-            DataError: if it does not have the grid of the result that is there.
+            DataError: if the result that is there does not lie on its grid.
         """
         if self.sr_node is not None:
-            _check_grid(self.sr_node, volume)
+            _part_of(volume, self.sr_node)
         self.reference = volume
 
     def reduce(self, model: str, scale: int) -> None:
@@ -175,8 +178,6 @@ class Work:
         self.report = result.report
         self._job = None
         job.release()
-        if self.reference is not None and not _same_grid(self.sr_node, self.reference):
-            self.reference = None
         self.show(self._look)
         self.fit()
 
@@ -257,23 +258,29 @@ class Work:
         found = {name: mrml_navigate.valueAt(node, ras) for name, node in nodes.items() if node is not None}
         return {name: None if each is None else each[1] for name, each in found.items()}
 
-    def scores(self) -> dict[str, dict[str, float]]:
-        """PSNR (dB) and SSIM of bicubic and SR against the reference; empty without a reference or a result.
+    def scoring(self):
+        """A function without arguments that scores bicubic and SR against the reference; None if one is missing.
+
+        It works on copies, so that a thread may call it while the scene changes. It returns {"bicubic" or "sr":
+        {"psnr": dB, "ssim": ...}}, over the part of the reference that was upscaled.
 
         Raises:
-            DataError: if the reference does not have the grid of the result.
+            DataError: if the result does not lie on the grid of the reference.
         """
         if self.reference is None or self.sr_node is None:
-            return {}
-        _check_grid(self.sr_node, self.reference)
+            return None
         axis = "ijk".index(self.report["slice_axis"])
         peak = data_range(self.reference.array, self.reference.source.get("Modality", ""))
-        wanted = compare.channels_last(slice_planes(self.reference.array, axis))
-        scores = {}
-        for name, node in (("bicubic", self.bicubic_node), ("sr", self.sr_node)):
-            planes = slice_planes(mrml.volumeFromNode(node, copy=False).array, axis)
-            scores[name] = volume_scores(wanted, compare.channels_last(planes), peak)
-        return scores
+        truth = _part_of(self.reference, self.sr_node)
+        nodes = {"bicubic": self.bicubic_node, "sr": self.sr_node}
+        images = {name: mrml.volumeFromNode(node).array for name, node in nodes.items()}
+
+        def score() -> dict[str, dict[str, float]]:
+            wanted = compare.channels_last(slice_planes(truth, axis))
+            planes = {name: compare.channels_last(slice_planes(array, axis)) for name, array in images.items()}
+            return {name: volume_scores(wanted, each, peak) for name, each in planes.items()}
+
+        return score
 
     def _leading_logic(self):
         """The slice logic that the others are placed like."""
@@ -317,23 +324,26 @@ def _add_node(volume: Volume):
     return node
 
 
-def _same_grid(node, volume: Volume) -> bool:
-    size = tuple(node.GetImageData().GetDimensions())
-    tolerance = 0.1 * min(volume.spacing)
-    return (
-        size == volume.size
-        and mrml.channelsOf(node) == volume.channels
-        and np.allclose(mrml.arrayToRAS(node), volume.ijk_to_ras, atol=tolerance)
-    )
+def _part_of(reference: Volume, node) -> np.ndarray:
+    """The voxels of a reference at those of a result; a view.
 
-
-def _check_grid(node, volume: Volume) -> None:
-    if not _same_grid(node, volume):
-        sizes = [" x ".join(map(str, size)) for size in (volume.size, node.GetImageData().GetDimensions())]
+    Raises:
+        DataError: if the result's voxels are not among the reference's.
+    """
+    size = np.array(node.GetImageData().GetDimensions())
+    to_reference = np.linalg.inv(reference.ijk_to_ras) @ mrml.arrayToRAS(node)
+    first, last = ((to_reference @ (*corner, 1.0))[:3] for corner in (np.zeros(3), size - 1))
+    start = np.rint(first).astype(int)
+    on_grid = np.allclose(first, start, atol=OFF_GRID) and np.allclose(last, start + size - 1, atol=OFF_GRID)
+    inside = start.min() >= 0 and (start + size <= reference.size).all()
+    if not (on_grid and inside and mrml.channelsOf(node) == reference.channels):
+        sizes = [" x ".join(map(str, each)) for each in (reference.size, size)]
         raise DataError(
             f"The reference ({sizes[0]} voxels) does not lie on the grid of the result ({sizes[1]} voxels): give the "
             "high-resolution image that the opened one was reduced from."
         )
+    i, j, k = start
+    return reference.array[k : k + size[2], j : j + size[1], i : i + size[0]]
 
 
 def _rgb(color: str) -> list[float]:

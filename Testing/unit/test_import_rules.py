@@ -21,6 +21,7 @@ SLICER = {"slicer", "slicer_core", "vtk", "vtkmodules"}
 # What Slicer has or its user has agreed to install, and what the terminal door brings with its extra.
 PACKAGED = {"numpy", "SimpleITK", "pydicom", "torch", "safetensors", "psutil", "skimage"}
 TERMINAL = {"typer", "rich", "click", "PIL", "matplotlib"}
+WEB_PAGE = {"SuperResolutionViewer", "trame", "trame_slicer", "aiohttp", "wslink"}
 
 
 def engine_files() -> list[Path]:
@@ -29,6 +30,10 @@ def engine_files() -> list[Path]:
 
 def panel_files() -> list[Path]:
     return sorted([*MODULE.glob("*.py"), *(MODULE / "SuperResolutionPanel").rglob("*.py")])
+
+
+def viewer_files() -> list[Path]:
+    return sorted((MODULE / "SuperResolutionViewer").rglob("*.py"))
 
 
 def training_files() -> list[Path]:
@@ -115,6 +120,13 @@ def test_panel_opens_in_a_slicer_without_torch(path):
     assert not set(imports(path)) & {"training", "Testing", "SuperResolutionViewer"}
 
 
+@pytest.mark.parametrize("path", viewer_files(), ids=name_of)
+def test_the_web_page_uses_the_engine_and_nothing_of_the_other_doors(path):
+    packages = {"numpy", "trame", "trame_slicer", "aiohttp", "wslink", "PIL"} | SLICER
+    assert third_party(imports(path)) <= packages | {"SuperResolutionLib"}
+    assert not set(imports(path)) & (QT | (DOORS - {"SuperResolutionViewer"}))
+
+
 @pytest.mark.parametrize("path", training_files(), ids=name_of)
 def test_training_runs_on_a_bare_machine(path):
     """Once a data set is packed, torch, numpy, safetensors and PyYAML are all there is; Slicer never is."""
@@ -163,7 +175,7 @@ def test_mrml_adapters_are_imported_without_torch_and_qt():
 
 
 def test_terminal_door_starts_without_torch():
-    import_all(["SuperResolutionLib.cli"], {"torch", "psutil", "skimage"} | SLICER | QT)
+    import_all(["SuperResolutionLib.cli"], {"torch", "psutil", "skimage"} | WEB_PAGE | SLICER | QT)
 
 
 def test_training_is_imported_without_what_a_bare_machine_lacks():

@@ -8,6 +8,7 @@ import os
 import psutil
 import pytest
 
+from Testing.run_cli import run_program
 from Testing.viewer.conftest import PATIENCE
 
 
@@ -80,6 +81,12 @@ def test_the_token_opens_one_browser(start_viewer):
         assert ask(viewer, path, Cookie=mine)[0] in (404, 405), path
     assert viewer.end() == 0
     assert os.listdir(viewer.temporary) == []
+
+
+def test_a_port_that_is_taken_is_one_sentence(viewer):
+    ended = run_program("view", "--no-browser", "--port", str(viewer.port))
+    assert ended.status == 2
+    assert "already in use; choose another port with --port" in ended.sentence()
 
 
 def test_a_second_browser_is_told_that_the_page_is_busy(viewer, chromium):

@@ -77,13 +77,16 @@ def test_upscaling_shows_its_progress_and_three_views(page, volume_file):
     assert not np.array_equal(images[1], images[2])
 
 
-def test_views_move_together(page, volume_file):
+def test_views_move_together(page, volume_file, capsys):
     driver.open_volume(page, volume_file)
     driver.upscale_to_the_end(page)
     views = ("input", "bicubic", "sr")
     before = driver.offset(page, "sr")
     first = {view: driver.image(page, view) for view in views}
     driver.scroll(page, "bicubic", -2)
+    with capsys.disabled():
+        milliseconds = page.evaluate("() => window.superResolutionPage.milliseconds")
+        print(f"\nlinked step of three views from the wheel to the last pixel in the browser: {milliseconds:.0f} ms")
     assert [driver.offset(page, view) for view in views] == pytest.approx([before + 12] * 3, abs=1e-3)
     for view in views:
         assert not np.array_equal(driver.image(page, view), first[view])

@@ -151,7 +151,9 @@ class FakeJob:
         array = self._volume.array[k0:k1, j0:j1, i0:i1].repeat(scale, axis=1).repeat(scale, axis=2)
         output = Volume(array, self._volume.ijk_to_ras @ start @ finer)
         bicubic = output if self._options.bicubic else None
-        return UpscaleResult(output, bicubic, {"Model": self._model.id}, {"seconds": 0.5, "device": "cpu"})
+        return UpscaleResult(
+            output, bicubic, {"Model": self._model.id}, {"seconds": 0.5, "device": "cpu", "slice_axis": "k"}
+        )
 
     def release(self) -> None:
         self.cancel()

@@ -66,6 +66,16 @@ def upscale_to_the_end(page, model: str = FAST) -> None:
     settle(page)
 
 
+def show_result(page, path: Path) -> None:
+    """The whole image with its result of the fast model, all of it in view: what an earlier test left, or made anew."""
+    there = state(page, "has_result") and state(page, "image_text").startswith(f"{path.stem}: 96 x 80 x 6")
+    if not (there and state(page, "status").startswith("384 x 320 x 6") and "span" in state(page, "family")):
+        open_volume(page, path)
+        upscale_to_the_end(page)
+    page.click("text=Fit")
+    settle(page)
+
+
 def pane(view: str) -> str:
     return f".pane[data-view={view}]"
 

@@ -78,8 +78,7 @@ def test_upscaling_shows_its_progress_and_three_views(page, volume_file):
 
 
 def test_views_move_together(page, volume_file, capsys):
-    driver.open_volume(page, volume_file)
-    driver.upscale_to_the_end(page)
+    driver.show_result(page, volume_file)
     views = ("input", "bicubic", "sr")
     before = driver.offset(page, "sr")
     first = {view: driver.image(page, view) for view in views}
@@ -103,9 +102,7 @@ def test_views_move_together(page, volume_file, capsys):
 
 @pytest.mark.parametrize("orientation", ["Axial", "Coronal", "Sagittal", "As acquired"])
 def test_the_orientation_turns_all_views(page, volume_file, orientation):
-    if orientation == "Axial":
-        driver.open_volume(page, volume_file)
-        driver.upscale_to_the_end(page)
+    driver.show_result(page, volume_file)
     stamps = {view: driver.stamp(page, view) for view in ("input", "bicubic", "sr")}
     driver.choose(page, "orientation-select", orientation)
     for view, stamp in stamps.items():
@@ -121,8 +118,7 @@ def test_the_orientation_turns_all_views(page, volume_file, orientation):
 
 
 def test_keys_scroll_zoom_and_flicker(page, volume_file):
-    driver.open_volume(page, volume_file)
-    driver.upscale_to_the_end(page)
+    driver.show_result(page, volume_file)
     page.click(driver.pane("sr") + " canvas")
     before = driver.offset(page, "sr")
     page.keyboard.press("ArrowUp")
@@ -147,8 +143,7 @@ def test_keys_scroll_zoom_and_flicker(page, volume_file):
 
 
 def test_swiping_uncovers_one_volume_over_the_other(page, volume_file):
-    driver.open_volume(page, volume_file)
-    driver.upscale_to_the_end(page)
+    driver.show_result(page, volume_file)
     page.click(".swipe-button")
     driver.wait_for(page, "() => document.querySelector('.views').classList.contains('swipe')")
     driver.wait_for(
@@ -177,8 +172,7 @@ def test_swiping_uncovers_one_volume_over_the_other(page, volume_file):
 
 
 def test_difference_magnifier_and_smoothing(page, volume_file):
-    driver.open_volume(page, volume_file)
-    driver.upscale_to_the_end(page)
+    driver.show_result(page, volume_file)
     page.click(".difference-box input")
     page.wait_for_selector(driver.pane("difference") + "[data-stamp]")
     driver.settle(page)
@@ -208,8 +202,7 @@ def test_difference_magnifier_and_smoothing(page, volume_file):
 
 
 def test_the_values_under_the_pointer_are_the_voxels(page, volume_file):
-    driver.open_volume(page, volume_file)
-    driver.upscale_to_the_end(page)
+    driver.show_result(page, volume_file)
     x, y = driver.middle(page, "bicubic")
     page.mouse.move(x + 9, y - 14)
     driver.settle(page)
@@ -224,8 +217,7 @@ def test_the_values_under_the_pointer_are_the_voxels(page, volume_file):
 
 
 def test_downloads_are_what_the_terminal_writes(page, volume_file, tmp_path):
-    driver.open_volume(page, volume_file)
-    driver.upscale_to_the_end(page)
+    driver.show_result(page, volume_file)
     wanted = {}
     arguments = ["upscale", volume_file, tmp_path / "sr.nrrd", "--bicubic", tmp_path / "bicubic.nrrd"]
     ended = run_here(*arguments, "--model", "span-general-x4-psnr", "--device", "cpu")
@@ -294,8 +286,7 @@ def test_a_slice_or_a_region_is_upscaled(page, volume_file, extent, result):
 
 
 def test_a_tablet_has_room_for_it(page, volume_file):
-    driver.open_volume(page, volume_file)
-    driver.upscale_to_the_end(page)
+    driver.show_result(page, volume_file)
     page.set_viewport_size({"width": 800, "height": 1100})
     driver.wait_for(page, "() => document.querySelector('.pane[data-view=sr]').offsetWidth > 150")
     driver.settle(page)

@@ -129,8 +129,7 @@ def test_too_large_an_upload_is_refused(page, viewer, tmp_path):
 
 
 def test_a_reference_of_another_grid_is_refused(page, volume_file, large_file):
-    driver.open_volume(page, volume_file)
-    driver.upscale_to_the_end(page)
+    driver.show_result(page, volume_file)
     driver.open_file(page, large_file, purpose="reference")
     driver.wait_for(page, "() => window.trame.state.get('error')")
     assert "does not lie on the grid of the result" in driver.state(page, "error")
@@ -138,8 +137,7 @@ def test_a_reference_of_another_grid_is_refused(page, volume_file, large_file):
 
 
 def test_a_reference_is_scored_against(page, volume_file, tmp_path):
-    driver.open_volume(page, volume_file)
-    driver.upscale_to_the_end(page)
+    driver.show_result(page, volume_file)
     low = read_volume(volume_file)
     truth = Volume(low.array.repeat(4, axis=1).repeat(4, axis=2), refine(low.ijk_to_ras, (4, 4, 1)))
     driver.open_file(page, write_volume(truth, tmp_path / "truth.nrrd"), purpose="reference")

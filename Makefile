@@ -19,7 +19,7 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 # The module's own test, and the plain unittest files that Testing/CMakeLists.txt registers.
 SELF_TESTS := SuperResolution $(basename $(notdir $(wildcard Testing/SuperResolution*Test.py)))
 
-.PHONY: help env demo screenshots test test-slicer lint clean distclean
+.PHONY: help env web demo screenshots test test-slicer lint clean distclean
 
 help:
 	@echo "make demo       upscale two real images and draw a side-by-side picture"
@@ -27,8 +27,13 @@ help:
 	@echo "make test-slicer SLICER=/path/to/Slicer   run the self-tests inside Slicer"
 	@echo "make screenshots   draw the pictures of the panel and the web page anew (no Slicer needed)"
 	@echo "make env        only create the environment: $(BIN)/superres"
+	@echo "make web        also install the web page: $(BIN)/superres view"
 	@echo "make lint       check the style of the code"
 	@echo "make clean      remove outputs and caches; make distclean removes $(VENV) as well"
+
+# The web page, superres view.
+web: $(VENV)/.has-web
+	@echo "Ready: $(BIN)/superres view"
 
 env: $(VENV)/.has-cli
 	@echo "Ready: $(BIN)/superres"
@@ -73,6 +78,11 @@ $(VENV)/.has-torch: $(VENV)/.has-python
 $(VENV)/.has-cli: $(VENV)/.has-torch pyproject.toml
 	@echo "Installing SuperResolution with its terminal program"
 	@$(PIP) install --editable ".[cli]"
+	@touch $@
+
+$(VENV)/.has-web: $(VENV)/.has-cli pyproject.toml
+	@echo "Installing the web page"
+	@$(PIP) install --editable ".[cli,viewer]"
 	@touch $@
 
 $(VENV)/.has-test: $(VENV)/.has-cli pyproject.toml

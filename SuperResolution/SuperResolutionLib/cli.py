@@ -311,7 +311,7 @@ def compare_command(
 @app.command(short_help="Open an image in a web page on this computer: upscale it and compare.")
 def view(
     input_path: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", readable=False, help="Image file, DICOM file or DICOM folder.")
+        Path | None, typer.Argument(metavar="FILE", readable=False, help="Image file, DICOM file or DICOM folder.")
     ] = None,
     reference: Annotated[
         Path | None, typer.Option("--reference", metavar="PATH", help="High-resolution image to score results against.")

@@ -74,8 +74,8 @@ class Access:
 
 
 def _is_local(request: web.Request) -> bool:
-    # The port is free: it may be forwarded from another machine through ssh.
-    if urlsplit(f"//{request.host}").hostname not in LOCAL_NAMES:
+    # Any port: it may be forwarded from another machine through ssh.
+    if _host_and_port(request)[0] not in LOCAL_NAMES:
         return False
     origin = request.headers.get("Origin")
     return origin is None or origin == f"http://{request.host}"
@@ -83,8 +83,15 @@ def _is_local(request: web.Request) -> bool:
 
 def _cookie_name(request: web.Request) -> str:
     # Browsers share cookies between the ports of a host; a name for each port keeps two servers apart.
-    port = urlsplit(f"//{request.host}").port or 80
-    return f"superresolution-{port}"
+    return f"superresolution-{_host_and_port(request)[1]}"
+
+
+def _host_and_port(request: web.Request) -> tuple[str | None, int]:
+    try:
+        parts = urlsplit(f"//{request.host}")
+        return parts.hostname, parts.port or 80
+    except ValueError:
+        return None, 0
 
 
 def _protected(response: web.StreamResponse) -> web.StreamResponse:

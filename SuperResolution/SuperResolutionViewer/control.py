@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import wraps
 
 from SuperResolutionLib.cli_demo import example_file
-from SuperResolutionLib.errors import Cancelled, SuperResolutionError
+from SuperResolutionLib.errors import SuperResolutionError
 from SuperResolutionLib.files import read_volume
 from SuperResolutionLib.plan import lay_out
 from SuperResolutionLib.volume import Volume
@@ -50,6 +50,7 @@ class Control:
 
     def __init__(self, server, work: Work, most_bytes: int):
         self.state, self._work = server.state, work
+        self._following: asyncio.Future | None = None
         self._scored: asyncio.Future | None = None
         self.state.update(_initial_state(work))
         self.state.most_bytes = most_bytes
@@ -107,6 +108,7 @@ class Control:
         state = self.state
         self._work.start(state.family, self._scale(), state.extent, self._region(), bool(state.consistent))
         state.running, state.percent, state.status = True, 0, "starting"
+        self._following = asyncio.ensure_future(self._follow())
 
     @told
     def flicker(self) -> None:
@@ -118,27 +120,33 @@ class Control:
         self._work.fit()
         self._redraw()
 
-    async def follow(self) -> None:
-        """Look after runs until the task is cancelled."""
-        while True:
-            await asyncio.sleep(POLL_SECONDS)
-            was_running = self._work.running
+    def close(self) -> None:
+        """Look after nothing any more."""
+        for task in (self._following, self._scored):
+            if task is not None:
+                task.cancel()
+
+    async def _follow(self) -> None:
+        """Look after a run until its end."""
+        while self._work.running:
             with self.state:
-                try:
-                    fraction, stage, left = self._work.poll()
-                except Cancelled:
-                    self._ended("Cancelled; nothing was changed.")
-                except SuperResolutionError as error:
-                    self._ended("")
-                    self.state.error = str(error)
-                except Exception as error:
-                    self._ended("")
-                    self.state.error = f"Unexpected {type(error).__name__}: {error}."
-                else:
-                    if was_running and self._work.running:
-                        self._tell_progress(fraction, stage, left)
-                    elif was_running:
-                        self._finished()
+                self._look_after_run()
+            await asyncio.sleep(POLL_SECONDS)
+
+    def _look_after_run(self) -> None:
+        try:
+            fraction, stage, left = self._work.poll()
+        except SuperResolutionError as error:
+            self._ended("")
+            self.state.error = str(error)
+        except Exception as error:
+            self._ended("")
+            self.state.error = f"Unexpected {type(error).__name__}: {error}."
+        else:
+            if self._work.running:
+                self._tell_progress(fraction, stage, left)
+            else:
+                self._finished()
 
     def _finished(self) -> None:
         report = self._work.report

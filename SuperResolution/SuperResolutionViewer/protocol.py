@@ -63,8 +63,9 @@ def answer(work: Work, request: dict, magnifies: bool = False) -> dict:
             point = (view, *numbers)
         elif (kind, len(numbers)) in ACTIONS:
             ACTIONS[kind, len(numbers)](work, view, *numbers)
-    known = dict(_entries(request, "known"))
-    frames = [work.views.frame(view, known.get(view, 0)) for view in work.shown]
+    known, sizes = dict(_entries(request, "known")), dict(_entries(request, "sizes"))
+    visible = [view for view in work.shown if view in sizes or not sizes]  # others are not even computed
+    frames = [work.views.frame(view, known.get(view, 0)) for view in visible]
     told = {
         "frames": [_told(frame) for frame in frames if frame is not None],
         "offsets": {view: round(work.views.of(view).GetSliceOffset(), 4) for view in work.shown},
@@ -90,13 +91,13 @@ def _zoom(work: Work, view: str, factor: float, x: float, y: float) -> None:
         navigate.zoom(work.views.of(view), factor, x, y)
 
 
-def _window(work: Work, view: str, wider: float, brighter: float) -> None:
-    """Drags across a whole view double the window and move the level by its width."""
+def _window(work: Work, view: str, wider: float, darker: float) -> None:
+    """To the right the window grows, four times across the view; down the level rises, by one window."""
     volume = work.views.volume(view)
     display = volume.GetDisplayNode()
     width, height, _depth = work.views.of(view).GetSliceNode().GetDimensions()
     window = display.GetWindow() * 2 ** (wider / width * 2)
-    navigate.setWindow(volume, window, display.GetLevel() + brighter / height * display.GetWindow())
+    navigate.setWindow(volume, window, display.GetLevel() + darker / height * display.GetWindow())
 
 
 ACTIONS = {("scroll", 1): _scroll, ("pan", 2): _pan, ("zoom", 3): _zoom, ("window", 2): _window}

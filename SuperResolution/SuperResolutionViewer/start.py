@@ -89,12 +89,9 @@ async def _serve(image, truth, port: int, browser: bool, most_bytes: int) -> Non
                 open_browser=False, show_connection_info=False,
             )
         )  # fmt: skip
-        following = asyncio.ensure_future(control.follow())
         await _until_told_to_end(serving)
-        following.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await following
     finally:
+        control.close()
         transfer.close()
         work.close()
 

@@ -77,6 +77,8 @@ class Transfer:
                 return response
             except SuperResolutionError as error:
                 return web.json_response({"error": str(error)}, status=400)
+            except MemoryError:
+                return web.json_response({"error": "There is not enough memory for this image."}, status=507)
             except OSError as error:
                 reason = (error.strerror or "the system refused it").lower()
                 sentence = f"The upload cannot be kept: {reason}; make room in the folder for temporary files."

@@ -151,7 +151,6 @@ class Work:
             SuperResolutionError: why there will be no result; the run is over then.
         """
         if self._job is None:
-            self._worker.poll()
             return 0.0, "", None
         try:
             if self._job.poll() != "running":

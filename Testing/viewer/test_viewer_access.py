@@ -51,7 +51,16 @@ def test_a_wrong_token_is_refused(viewer):
     assert "Set-Cookie" not in headers
 
 
-@pytest.mark.parametrize("headers", [{"Host": "evil.example"}, {"Origin": "http://evil.example"}])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Host": "localhost:x"},
+        {"Host": "[::1"},
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+    ],
+)
 def test_foreign_pages_are_refused_even_with_the_token(viewer, headers):
     status, text, answered = ask(viewer, f"/?token={viewer.token}", **headers)
     assert status == 403

@@ -275,9 +275,9 @@
       setTimeout(begin, 50);
       return;
     }
-    new ResizeObserver(refresh).observe(root());
-    // Vue shows and hides panes after the state has changed.
-    window.trame.state.watch(["revision", "shown", "arrangement"], () => requestAnimationFrame(() => setTimeout(refresh)));
+    const observer = new ResizeObserver(refresh);
+    for (const each of [root(), ...root().querySelectorAll(".pane")]) observer.observe(each);
+    window.trame.state.watch(["revision"], refresh); // panes that come or go change their size
     refresh();
   }
 

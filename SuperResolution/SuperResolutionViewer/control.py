@@ -13,7 +13,7 @@ from SuperResolutionLib.files import read_volume
 from SuperResolutionLib.plan import lay_out
 from SuperResolutionLib.volume import Volume
 
-from .slices import VIEWS
+from .state import family_items, initial_state
 from .work import Look, Work
 
 #: The example: an MR slice through the abdomen that comes with pydicom, fine enough to be reduced and to be the truth.
@@ -52,7 +52,7 @@ class Control:
         self.state, self._work = server.state, work
         self._following: asyncio.Future | None = None
         self._scored: asyncio.Future | None = None
-        self.state.update(_initial_state(work))
+        self.state.update(initial_state(work))
         self.state.most_bytes = most_bytes
         self.state.change("family")(self._on_family)
         self.state.change("scale", "extent", "region_i", "region_j", "region_k")(self._on_choice)
@@ -169,7 +169,7 @@ class Control:
         state.image_text = f"{volume.name}: {_times(volume.size)} voxels of {spacing} mm, {volume.array.dtype}"
         for axis, length in zip("ijk", volume.size):
             state[f"length_{axis}"], state[f"region_{axis}"] = length, [0, length]
-        state.families = _family_items(self._work, volume.channels)
+        state.families = family_items(self._work, volume.channels)
         if state.family not in [item["value"] for item in state.families]:
             state.family = state.families[0]["value"] if state.families else ""
         self._on_family()
@@ -268,41 +268,3 @@ def _shown_in(state):
         yield
     except SuperResolutionError as error:
         state.error = str(error)
-
-
-def _family_items(work: Work, channels: int) -> list[dict]:
-    """The models that can take so many channels: baselines last, fidelity before texture."""
-    families = [(name, cards[0]) for name, cards in work.catalog.families().items() if channels >= cards[0].channels]
-    families.sort(key=lambda item: (item[1].baseline, item[0].endswith("-gan"), item[0]))
-    return [{"title": card.title, "value": name} for name, card in families]
-
-
-def _initial_state(work: Work) -> dict:
-    families = _family_items(work, 3)
-    texts = ("image_text", "model_text", "reference_text", "outlook", "status", "error")
-    return {
-        **dict.fromkeys(texts, ""),
-        "trame__title": "SuperResolution",
-        "families": families,
-        "family": families[0]["value"] if families else "",
-        "shown": [],
-        "labels": dict.fromkeys(VIEWS, ""),
-        "scores": [],
-        "running": False,
-        "has_result": False,
-        "percent": 0,
-        "revision": 0,
-        "upload_percent": 0,
-        "scale": 4,
-        "scales": [],
-        "extent": "volume",
-        **{f"region_{axis}": [0, 1] for axis in "ijk"},
-        **{f"length_{axis}": 1 for axis in "ijk"},
-        "consistent": True,
-        "tool": "window",
-        "orientation": "volume",
-        "arrangement": "side",
-        "interpolate": False,
-        "difference": False,
-        "magnifier": False,
-    }

@@ -11,20 +11,16 @@ from SuperResolutionLib import compare, mrml, mrml_navigate, mrml_region, mrml_v
 from SuperResolutionLib.catalog import ModelCatalog
 from SuperResolutionLib.errors import DataError, UsageError
 from SuperResolutionLib.jobs import Worker
-from SuperResolutionLib.metrics import data_range, volume_scores
 from SuperResolutionLib.mrml_compare import LABELS, Comparison
 from SuperResolutionLib.mrml_layout import COLORS, ORIGINAL_VIEW
-from SuperResolutionLib.plan import slice_planes
 from SuperResolutionLib.upscaler import Options
 from SuperResolutionLib.volume import Volume
 
+from .scores import part_of, scoring
 from .slices import SliceViews
 
 #: Percent of the finite voxels below and above the window in which an image is first shown; how many are looked at.
 TAIL, SAMPLE = 0.2, 2_000_000
-
-#: How far a voxel of a result may lie from one of the reference, in voxels.
-OFF_GRID = 0.1
 
 
 @dataclass(frozen=True)
@@ -89,7 +85,7 @@ class Work:
             DataError: if the result that is there does not lie on its grid.
         """
         if self.sr_node is not None:
-            _part_of(volume, self.sr_node)
+            part_of(volume, self.sr_node)
         self.reference = volume
 
     def reduce(self, model: str, scale: int) -> None:
@@ -137,8 +133,10 @@ class Work:
         self._refuse_nothing()
         if extent == "slice":
             region = mrml_region.regionFromSlice(self.input_node, self._leading_logic().GetSliceNode())
-        elif extent == "volume":
+        elif extent != "region":
             region = None
+        elif region is None:
+            raise UsageError("The region is not chosen yet: set its ranges, or take what the views show.")
         card = self.catalog.find(model, scale)
         card.verify()
         self._part = mrml_region.partOf(self.input_node, region)
@@ -258,28 +256,15 @@ class Work:
         return {name: None if each is None else each[1] for name, each in found.items()}
 
     def scoring(self):
-        """A function without arguments that scores bicubic and SR against the reference; None if one is missing.
-
-        It works on copies, so that a thread may call it while the scene changes. It returns {"bicubic" or "sr":
-        {"psnr": dB, "ssim": ...}}, over the part of the reference that was upscaled.
+        """``scores.scoring`` of the result that is there against the reference; None if one is missing.
 
         Raises:
             DataError: if the result does not lie on the grid of the reference.
         """
         if self.reference is None or self.sr_node is None:
             return None
-        axis = "ijk".index(self.report["slice_axis"])
-        peak = data_range(self.reference.array, self.reference.source.get("Modality", ""))
-        truth = _part_of(self.reference, self.sr_node)
         nodes = {"bicubic": self.bicubic_node, "sr": self.sr_node}
-        images = {name: mrml.volumeFromNode(node).array for name, node in nodes.items()}
-
-        def score() -> dict[str, dict[str, float]]:
-            wanted = compare.channels_last(slice_planes(truth, axis))
-            planes = {name: compare.channels_last(slice_planes(array, axis)) for name, array in images.items()}
-            return {name: volume_scores(wanted, each, peak) for name, each in planes.items()}
-
-        return score
+        return scoring(self.reference, nodes, "ijk".index(self.report["slice_axis"]))
 
     def _leading_logic(self):
         """The slice logic that the others are placed like."""
@@ -321,28 +306,6 @@ def _add_node(volume: Volume):
         mrml.removeVolume(node)
         raise
     return node
-
-
-def _part_of(reference: Volume, node) -> np.ndarray:
-    """The voxels of a reference at those of a result; a view.
-
-    Raises:
-        DataError: if the result's voxels are not among the reference's.
-    """
-    size = np.array(node.GetImageData().GetDimensions())
-    to_reference = np.linalg.inv(reference.ijk_to_ras) @ mrml.arrayToRAS(node)
-    first, last = ((to_reference @ (*corner, 1.0))[:3] for corner in (np.zeros(3), size - 1))
-    start = np.rint(first).astype(int)
-    on_grid = np.allclose(first, start, atol=OFF_GRID) and np.allclose(last, start + size - 1, atol=OFF_GRID)
-    inside = start.min() >= 0 and (start + size <= reference.size).all()
-    if not (on_grid and inside and mrml.channelsOf(node) == reference.channels):
-        sizes = [" x ".join(map(str, each)) for each in (reference.size, size)]
-        raise DataError(
-            f"The reference ({sizes[0]} voxels) does not lie on the grid of the result ({sizes[1]} voxels): give the "
-            "high-resolution image that the opened one was reduced from."
-        )
-    i, j, k = start
-    return reference.array[k : k + size[2], j : j + size[1], i : i + size[0]]
 
 
 def _rgb(color: str) -> list[float]:

@@ -15,7 +15,7 @@ from Testing.install_system_libraries import browser_program
 from Testing.run_cli import PROGRAM, environment
 
 #: Seconds that anything may take on a machine that is busy with other things.
-PATIENCE = 90
+PATIENCE = 180
 
 #: Megabytes that an upload may have in these tests.
 MOST_MEGABYTES = 12

@@ -57,22 +57,21 @@ def test_a_linked_step_of_two_views_is_quick(work, capsys):
     sizes = {view: [512, 512] for view in ("bicubic", "sr")}
     for voxels in (True, False):
         work.show(Look(voxels=voxels))
-        took = [timed_step(work, sizes, 1 if step % 8 < 4 else -1) for step in range(40)]
+        steps = np.array([timed_step(work, sizes, 1 if step % 8 < 4 else -1) for step in range(40)])
         how = "voxels as squares" if voxels else "smoothed"
+        told = "median {:.0f} ms, of the processors {:.0f} ms".format(*np.median(steps, axis=0))
         with capsys.disabled():
-            print(
-                f"\nlinked step of two 512 x 512 views, {how}: median {np.median(took):.0f} ms, best {min(took):.0f} ms"
-            )
-        assert min(took) < 120  # the best: other programs may have the processors
+            print(f"\nlinked step of two 512 x 512 views, {how}: {told}")
+        assert steps[:, 1].min() < 120  # of the processors, which other programs may have meanwhile
 
 
-def timed_step(work: Work, sizes: dict, steps: int) -> float:
-    """Milliseconds of one scroll step, both views drawn."""
-    began = time.perf_counter()
+def timed_step(work: Work, sizes: dict, steps: int) -> tuple[float, float]:
+    """Milliseconds of one scroll step with both views drawn: as the clock says, and of all processors together."""
+    began = time.perf_counter(), time.process_time()
     told = answer(work, {"sizes": sizes, "known": {}, "actions": [["scroll", "sr", steps]]})
-    took = 1000 * (time.perf_counter() - began)
+    took = time.perf_counter() - began[0], time.process_time() - began[1]
     assert [len(frame["pixels"]) for frame in told["frames"]] == [512 * 512] * 2
-    return took
+    return 1000 * took[0], 1000 * took[1]
 
 
 def test_views_are_drawn_only_when_they_changed(work):

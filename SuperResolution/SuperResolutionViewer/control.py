@@ -11,6 +11,7 @@ from SuperResolutionLib.cli_demo import example_file
 from SuperResolutionLib.errors import SuperResolutionError
 from SuperResolutionLib.files import read_volume
 from SuperResolutionLib.plan import lay_out
+from SuperResolutionLib.recommend import DEFAULT_SCALE, card_at
 from SuperResolutionLib.volume import Volume
 
 from .state import family_items, initial_state
@@ -54,6 +55,7 @@ class Control:
         self._scored: asyncio.Future | None = None
         self.state.update(initial_state(work))
         self.state.most_bytes = most_bytes
+        self._preselected = self.state.family
         self.state.change("family")(self._on_family)
         self.state.change("scale", "extent", "region_i", "region_j", "region_k")(self._on_choice)
         self.state.change("orientation", "interpolate", "difference")(self._on_look)
@@ -169,9 +171,10 @@ class Control:
         state.image_text = f"{volume.name}: {_times(volume.size)} voxels of {spacing} mm, {volume.array.dtype}"
         for axis, length in zip("ijk", volume.size):
             state[f"length_{axis}"], state[f"region_{axis}"] = length, [0, length]
-        state.families = family_items(self._work, volume.channels)
-        if state.family not in [item["value"] for item in state.families]:
-            state.family = state.families[0]["value"] if state.families else ""
+        state.families = family_items(self._work)
+        offered = [item["value"] for item in state.families]
+        if state.family not in offered or state.family == self._preselected:  # what the user chose stays
+            state.family = self._preselected = offered[0] if offered else ""
         self._on_family()
         state.status = ""
         self._redraw()
@@ -208,7 +211,7 @@ class Control:
         cards = self._work.catalog.families().get(self.state.family, [])
         self.state.scales = [{"title": f"x{card.scale}", "value": card.scale} for card in cards]
         if cards and self.state.scale not in [card.scale for card in cards]:
-            self.state.scale = cards[-1].scale
+            self.state.scale = card_at(cards, DEFAULT_SCALE).scale
         self.state.model_text = cards[0].description if cards else ""
         self._on_choice()
 

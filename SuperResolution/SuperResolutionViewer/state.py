@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from SuperResolutionLib.recommend import DEFAULT_SCALE, can_take, card_at, modality_in_name, ranked
+
 from .slices import VIEWS
 from .work import Work
 
 
-def family_items(work: Work, channels: int) -> list[dict]:
-    """The models that can take so many channels: baselines last, fidelity before texture."""
-    families = [(name, cards[0]) for name, cards in work.catalog.families().items() if channels >= cards[0].channels]
-    families.sort(key=lambda item: (item[1].baseline, item[0].endswith("-gan"), item[0]))
-    return [{"title": card.title, "value": name} for name, card in families]
+def family_items(work: Work) -> list[dict]:
+    """The models that can take the opened image, those first that suit it best, as items of the page's list."""
+    volume, families = work.volume, work.catalog.families()
+    channels, modality = 3, ""
+    if volume is not None:
+        channels = volume.channels
+        modality = volume.source.get("Modality") or modality_in_name(volume.name)
+    cards = ranked([card_at(cards, DEFAULT_SCALE) for cards in families.values()], channels, modality)
+    return [{"title": card.title, "value": card.family} for card in cards if can_take(card, channels)]
 
 
 def initial_state(work: Work) -> dict:
     """The state before an image is open."""
-    families = family_items(work, 3)
+    families = family_items(work)
     texts = ("image_text", "model_text", "reference_text", "outlook", "status", "error")
     return {
         **dict.fromkeys(texts, ""),
@@ -30,7 +36,7 @@ def initial_state(work: Work) -> dict:
         "percent": 0,
         "revision": 0,
         "upload_percent": 0,
-        "scale": 4,
+        "scale": DEFAULT_SCALE,
         "scales": [],
         "extent": "volume",
         **{f"region_{axis}": [0, 1] for axis in "ijk"},

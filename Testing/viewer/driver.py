@@ -16,7 +16,7 @@ FAST, SLOW = "SPAN, general, x4", "EDSR-ISE, general, x4"
 
 def wait_for(page, expression: str, argument=None) -> None:
     """Wait until a JavaScript expression of one argument is true."""
-    page.wait_for_function(expression, arg=argument, timeout=1000 * PATIENCE)
+    page.wait_for_function(expression, arg=argument, timeout=1000 * PATIENCE, polling=100)  # not at every frame
 
 
 def settle(page) -> None:

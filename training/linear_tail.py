@@ -2,11 +2,11 @@
 
 A step there is a convolution to 4 x 64 channels, a pixel shuffle and perhaps a gate, and after the last one a
 convolution closes the tail: nothing nonlinear in between. So for each image the last steps are one 5 x 5 convolution,
-from 64 channels before them to all the pixels that come of one. Its kernel (``compose``) is multiplied out at every step of the
-training from the same parameters: results and gradients are those of the layers themselves, up to rounding. Two things
-are not a convolution. A gate needs the channel means of a map that is no longer computed; they follow from sums of the
-map before it and from its border (``_Frame``). And the layers see zeros beyond the border of each map, where the one
-convolution goes on; what it finds there is subtracted (``_beyond_the_border``).
+from 64 channels before them to all the pixels that come of one. Its kernel is multiplied out (``compose``) at every
+step of the training from the same parameters: results and gradients are those of the layers themselves, up to
+rounding. Two things are not a convolution. A gate needs the channel means of a map that is no longer computed; they
+follow from sums of the map before it and from its border (``_Frame``). And the layers see zeros beyond the border of
+each map, where the one convolution goes on; what it finds there is subtracted (``_beyond_the_border``).
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from . import __version__
+from .backends import BACKENDS
 from .catalog import ModelCatalog
 from .cli_disagreement import compare_results, find_second, provenance
 from .cli_models import find_model, model_rows, recommended, summary
@@ -31,15 +32,16 @@ from .errors import SuperResolutionError, UsageError
 from .files import read_volume, write_volume
 from .geometry import Region
 from .plan import plan
+from .raw_output import check_uncompressed, raw_sinks
 from .upscaler import PRECISIONS, Options, upscale
 
 #: What a program sees of an error; 1 is an error that nobody foresaw.
-EXIT_STATUS = {"usage": 2, "data": 3, "model": 4, "resources": 5, "device": 6, "cancelled": 130}
+EXIT_STATUS = {"usage": 2, "data": 3, "model": 4, "resources": 5, "device": 6, "backend": 6, "cancelled": 130}
 
 app = typer.Typer(
     help="Super-resolution of medical images with trained networks. For research use only.",
     epilog="Exit status: 0 done, 2 usage, 3 bad input or output, 4 model, 5 memory or disk would not suffice, "
-    "6 device not available, 130 cancelled.",
+    "6 device or backend not available, 130 cancelled.",
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -54,7 +56,18 @@ ScaleOption = Annotated[
 ]
 DeviceOption = Annotated[str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")]
 PrecisionOption = Annotated[
-    str, typer.Option("--precision", metavar="TYPE", help="float32; bfloat16 or float16 are quicker on many GPUs.")
+    str,
+    typer.Option(
+        "--precision",
+        metavar="TYPE",
+        help="auto, float32, bfloat16 or float16; auto is a short one where a trial on the image shows no difference.",
+    ),
+]
+BackendOption = Annotated[
+    str,
+    typer.Option(
+        "--backend", metavar="NAME", help=f"auto (the quickest that agrees), {', '.join(BACKENDS)}, where installed."
+    ),
 ]
 SeriesOption = Annotated[
     str | None, typer.Option("--series", metavar="UID", help="SeriesInstanceUID, where a DICOM folder holds several.")
@@ -157,7 +170,8 @@ def upscale_command(
     ] = None,
     scale: ScaleOption = None,
     device: DeviceOption = "auto",
-    precision: PrecisionOption = "float32",
+    precision: PrecisionOption = "auto",
+    backend: BackendOption = "auto",
     bicubic: Annotated[
         Path | None, typer.Option("--bicubic", metavar="PATH", help="Also write the bicubic enlargement here.")
     ] = None,
@@ -182,6 +196,13 @@ def upscale_command(
     tile: Annotated[
         int, typer.Option("--tile", metavar="N", min=0, help="Rows of input pixels in a strip; 0 chooses.")
     ] = 0,
+    uncompressed: Annotated[
+        bool,
+        typer.Option(
+            "--uncompressed",
+            help="Write slices as they are computed, so that the result need not fit into memory; .nrrd, .mha, .nii.",
+        ),
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -194,35 +215,43 @@ def upscale_command(
         axis=axis,
         strip_rows=tile,
         precision=parse_precision(precision),
+        backend=parse_backend(backend),
     )
     if against is not None and disagreement is None:
         raise UsageError("--against names the second model of --disagreement; say with that where its map goes.")
     images = [path for path in (output_path, bicubic) if path is not None]
     maps = [disagreement] if disagreement is not None else []
     check_places([*images, *maps], report, input_path, overwrite)
+    if uncompressed:
+        check_uncompressed(images, bool(maps))
     card = find_model(model, scale) if model is not None else None  # a wrong name is said before an image is read
     volume = read_volume(input_path, series)
     choice = None if card else recommended(volume, scale)
     card = card or choice.card
     second = find_second(against, volume, card) if maps else None
     check_sizes(images, plan(volume, card, options.region, options.axis), overwrite, maps)
-    with progress_bar(not as_json) as advance:
-        result = upscale(volume, card, options, part_of(advance, 0, 1 + len(maps)))
-        found = compare_results(volume, result, second, options, part_of(advance, 1, 2)) if maps else None
-    if choice:
-        result.report["notices"].insert(0, choice.reason)
     with all_or_none([*images, *maps, *([report] if report else [])], overwrite) as place:
-        write_volume(result.sr, place(output_path), result.provenance)
-        if bicubic is not None:
-            write_volume(result.bicubic, place(bicubic), result.bicubic_provenance)
+        places = {"sr": place(output_path), "bicubic": place(bicubic) if bicubic else None}
+        into = {"open_sink": raw_sinks(places), "fits_memory": False} if uncompressed else {}
+        with progress_bar(not as_json) as advance:
+            result = upscale(volume, card, options, part_of(advance, 0, 1 + len(maps)), **into)
+            found = compare_results(volume, result, second, options, part_of(advance, 1, 2)) if maps else None
+        told = result.report
+        if choice:
+            told["notices"].insert(0, choice.reason)
+        if not uncompressed:
+            write_volume(result.sr, places["sr"], result.provenance)
+        if bicubic is not None and not uncompressed:
+            write_volume(result.bicubic, places["bicubic"], result.bicubic_provenance)
         if found is not None:
             write_volume(found.map, place(disagreement), provenance(result, second))
+        del result  # its maps, before their files are renamed
         if report is not None:
-            place(report).write_text(to_json(result.report) + "\n", encoding="utf-8")
+            place(report).write_text(to_json(told) + "\n", encoding="utf-8")
     if as_json:
-        print(to_json(result.report))
+        print(to_json(told))
     else:
-        print_report(result.report, [*images, *maps])
+        print_report(told, [*images, *maps])
 
 
 def parse_device(text: str) -> str:
@@ -244,6 +273,17 @@ def parse_precision(text: str) -> str:
     """
     if text not in PRECISIONS:
         raise UsageError(f"--precision is one of {', '.join(PRECISIONS)}, not '{text}'.")
+    return text
+
+
+def parse_backend(text: str) -> str:
+    """The backend's name as it is.
+
+    Raises:
+        UsageError: if it is none.
+    """
+    if text not in ("auto", *BACKENDS):
+        raise UsageError(f"--backend is one of auto, {', '.join(BACKENDS)}, not '{text}'.")
     return text
 
 
@@ -273,14 +313,21 @@ def compare_command(
     model: ModelOption,
     scale: ScaleOption = None,
     device: DeviceOption = "auto",
-    precision: PrecisionOption = "float32",
+    precision: PrecisionOption = "auto",
+    backend: BackendOption = "auto",
     no_consistency: NoConsistencyOption = False,
     axis: AxisOption = None,
     series: SeriesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Degrade an image, enlarge it again, and print PSNR and SSIM beside other methods."""
-    options = Options(not no_consistency, device=parse_device(device), axis=axis, precision=parse_precision(precision))
+    options = Options(
+        not no_consistency,
+        device=parse_device(device),
+        axis=axis,
+        precision=parse_precision(precision),
+        backend=parse_backend(backend),
+    )
     card = find_model(model, scale)
     volume = read_volume(reference, series)
     with progress_bar(not as_json) as advance:

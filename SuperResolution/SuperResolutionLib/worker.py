@@ -21,7 +21,7 @@ from pathlib import Path
 
 from .catalog import ModelCard
 from .errors import ResourceError, SuperResolutionError
-from .handover import read_request, write_result
+from .handover import read_request, result_sinks, write_report
 from .upscaler import upscale
 
 #: Seconds between two messages of progress, and between two looks at whether the parent lives.
@@ -176,8 +176,8 @@ def _load_once() -> Callable:
         from .backends import torch_backend
 
         place = torch_backend.resolve_device(device)
-        key = (card.architecture, json.dumps(card.config, sort_keys=True), card.sha256, place, precision)
-        if key in kept:
+        key = (card.architecture, json.dumps(card.config, sort_keys=True), card.sha256, place)
+        if key in kept and kept[key].device == place:  # not one that had to leave its graphics card
             card.verify()
         else:
             kept.clear()  # before the next one needs memory
@@ -204,9 +204,9 @@ def _run(folder: Path, send: Send, load: Callable) -> bool:
 
     tell(0.0, "loading the model")
     try:
-        result = upscale(*read_request(folder), progress, load=load)
+        result = upscale(*read_request(folder), progress, load=load, open_sink=result_sinks(folder))
         tell(1.0, "handing the result over")
-        write_result(folder, result)
+        write_report(folder, result)
     except BaseException as error:
         code, message, sound = _explain(error)
         details = "" if sound else traceback.format_exc()

@@ -40,7 +40,7 @@ def outlook(
     region=None,
     makeBicubic: bool = True,
     device: str = "auto",
-    precision: str = "float32",
+    precision: str = "auto",
     timePoints: int = 1,
     deviceText: str = "",
 ) -> Outlook:

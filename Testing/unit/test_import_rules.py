@@ -94,6 +94,7 @@ def test_only_the_mrml_adapters_import_slicer_or_vtk(path):
 def test_engine_uses_only_what_it_may(path):
     allowed = PACKAGED | {"SuperResolutionLib"} | (SLICER if is_mrml(path) else set())
     allowed |= TERMINAL if is_terminal(path) else set()
+    allowed |= {"openvino", "onnxruntime"} if path.parent.name == "backends" else set()
     assert third_party(imports(path)) <= allowed
 
 

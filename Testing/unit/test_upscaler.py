@@ -162,7 +162,8 @@ def test_every_network_ends_in_float32(name):
         exact = net(torch.rand(1, 1, 8, 8))
     model = TorchModel(net, 2, "cpu", "bfloat16")
     ends = []
-    last_convolution(net.stages[-1].tail).register_forward_hook(lambda _layer, _inputs, output: ends.append(output))
+    last = last_convolution(model._running.stages[-1].tail)
+    last.register_forward_hook(lambda _layer, _inputs, output: ends.append(output))
     rough = model.enlarge(np.zeros((1, 8, 8), np.float32), 3, lambda: None)
     strips = 1 if linear_steps(net.stages[-1].tail) else 3
     assert {end.dtype for end in ends} == {torch.float32} and len(ends) == strips

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -16,14 +15,17 @@ from ..catalog import ModelCard
 from ..errors import BackendError, DeviceError, ModelError, ResourceError, UsageError
 from ..networks import create
 from ..networks.composition import linear_steps
-from ..networks.layout import has_global_gates, last_convolution, reach, tail_halo, widest_features, widest_map
+from ..networks.layout import has_global_gates, reach, tail_halo, widest_features, widest_map
 from ..resampling import bicubic_downsample, bicubic_upsample, make_consistent
 from . import BACKENDS
-from .torch_lean import make_lean
+from .torch_lean import make_lean, shortened
 
 #: Bytes that the widest map of a strip may take when the number of rows is automatic. On a CPU it should stay in the
 #: cache, on a graphics card it should be worth a launch.
 STRIP_BYTES, STRIP_BYTES_GPU = 16 * 2**20, 256 * 2**20
+
+#: What torch, OpenVINO and ONNX Runtime say when memory runs out on a CPU.
+_OUT_OF_MEMORY = ("can't allocate memory", "bad_alloc", "bad allocation", "Failed to allocate memory")
 
 #: Strips are not made lower than this to save memory.
 LEAST_ROWS = 8
@@ -74,9 +76,8 @@ class TorchModel:
         self.takes_batches = True
         self.notices: list[str] = []
         self._executors: dict[tuple[str, str], tiling.Execute] = {}
+        self._shortened: dict[str, nn.Module] = {}
         self._rows_at_most = 2**31
-        for stage in self.net.stages:
-            _keep_float32(last_convolution(stage.tail))
         self.use("torch", precision)
 
     def use(self, backend: str, precision: str) -> None:
@@ -89,6 +90,10 @@ class TorchModel:
         if key not in self._executors:
             self._executors[key] = _executor(backend, precision, self)
         self.backend, self.precision, self._execute = backend, precision, self._executors[key]
+        if backend != "openvino" and precision != "float32" and precision not in self._shortened:
+            self._shortened[precision] = shortened(self.net, getattr(torch, precision))
+        # OpenVINO shortens the trunks that it executes by itself.
+        self._running = self.net if backend == "openvino" else self._shortened.get(precision, self.net)
 
     def strip_rows(self, width: int, wanted: int) -> int:
         """Rows of a strip: as wanted, or with 0 as many as keep the tail's widest map within ``STRIP_BYTES``."""
@@ -173,8 +178,8 @@ class TorchModel:
     def _enlarge(self, batch: np.ndarray, rows: int, poll: Callable[..., None]) -> np.ndarray:
         image = self._upload(batch).contiguous(memory_format=torch.channels_last)
         # TensorFloat-32 would round to 10 bits where float32 was promised.
-        with torch.backends.cudnn.flags(allow_tf32=False), self._autocast():
-            enlarged = tiling.run(self.net, image, rows, poll, self._execute).float().cpu().numpy()
+        with torch.backends.cudnn.flags(allow_tf32=False):
+            enlarged = tiling.run(self._running, image, rows, poll, self._execute).cpu().numpy()
         if self.precision == "float16" and not np.isfinite(enlarged).all():
             raise UsageError("The range of float16 does not suffice for this model; choose bfloat16 or float32.")
         return enlarged
@@ -195,6 +200,7 @@ class TorchModel:
         self.device, self._rows_at_most = "cpu", 2**31
         self.net.to("cpu")
         self._executors.clear()
+        self._shortened.clear()
         self.use("torch", "float32")
         self._release()
 
@@ -211,11 +217,6 @@ class TorchModel:
                 raise
         self._leave_card()
         return function(*map(self._tensor, planes))[0].numpy()
-
-    def _autocast(self):
-        if self.precision == "float32":
-            return nullcontext()
-        return torch.autocast(torch.device(self.device).type, getattr(torch, self.precision))
 
     def _tensor(self, plane: np.ndarray) -> torch.Tensor:
         return self._upload(plane)[None]
@@ -264,34 +265,26 @@ def _executor(backend: str, precision: str, model: TorchModel) -> tiling.Execute
     """What ``tiling.run`` takes to execute trunks and tails; None lets it call them."""
     if backend == "torch":
         return None
+    if backend not in BACKENDS:
+        raise UsageError(f"There is no backend '{backend}'; choose auto, {', '.join(BACKENDS)}.")
+    if model.card is None:
+        raise BackendError(f"{backend} takes a model with a card, by which it is kept.")
     if backend == "compile":
         from .torch_compiled import CompiledExecutor
 
-        return CompiledExecutor()
-    if model.device != "cpu" or model.card is None:
-        raise BackendError(f"{backend} takes the bundled and installed models on the CPU only.")
+        return CompiledExecutor(model.card, model.net, model.device)
+    if model.device != "cpu":
+        raise BackendError(f"{backend} is used on the CPU only.")
     if backend == "openvino":
         from .openvino_backend import OpenVinoExecutor
 
         return OpenVinoExecutor(model.card, model.net, precision)
-    if backend == "onnxruntime":
-        from .onnx_backend import OnnxExecutor
+    from .onnx_backend import OnnxExecutor
 
-        return OnnxExecutor(model.card, model.net, precision)
-    raise UsageError(f"There is no backend '{backend}'; choose auto, {', '.join(BACKENDS)}.")
-
-
-def _keep_float32(layer: nn.Module) -> None:
-    """Let a layer compute in float32 where autocast is on."""
-    forward = layer.forward
-
-    def in_float32(x: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(x.device.type, enabled=False):
-            return forward(x.float())
-
-    layer.forward = in_float32
+    return OnnxExecutor(model.card, model.net, precision)
 
 
 def _out_of_memory(error: RuntimeError) -> bool:
     # On a CPU torch raises a plain RuntimeError.
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    text = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(words in text for words in _OUT_OF_MEMORY)

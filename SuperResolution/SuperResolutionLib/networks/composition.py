@@ -18,7 +18,11 @@ REACH = 2
 
 def is_linear(step: nn.Module) -> bool:
     """Whether a layer is an enlargement by 2 or 3 without activation."""
-    if not isinstance(step, Shuffle) or step.shuffle.upscale_factor not in (2, 3) or not isinstance(step.conv, nn.Conv2d):
+    if (
+        not isinstance(step, Shuffle)
+        or step.shuffle.upscale_factor not in (2, 3)
+        or not isinstance(step.conv, nn.Conv2d)
+    ):
         return False
     plain = step.conv.groups == 1 and step.conv.kernel_size == (3, 3) and step.conv.dilation == (1, 1)
     return plain and isinstance(step.after, nn.Identity | ImprovedSE)

@@ -31,7 +31,7 @@ class Pipeline:
         job: what is to be done. model: see ``backends.torch_backend.TorchModel``.
         channels: of the images that the network takes; a grey one gets each channel of a colour slice as an image.
         batches: whether the model takes several planes at once.
-        consistent, bicubic: see ``upscaler.Options``.
+        skip_constant, consistent, bicubic: see ``upscaler.Options``.
         seen, place: see ``Layout.surroundings``. rows: of a strip.
         open_sink: makes the sinks. provenance: of what is put into each. clock: for progress.
 
@@ -46,6 +46,7 @@ class Pipeline:
         model,
         channels: int,
         batches: bool,
+        skip_constant: bool,
         consistent: bool,
         bicubic: bool,
         seen: Window,
@@ -63,8 +64,9 @@ class Pipeline:
         self.residual = ConsistencyResidual()
         self.network_seconds = 0.0
         reach = model.reach
-        window = None if model.global_gates or not batches else find_window(job.slices, seen, reach)
-        self._skipping = Skipping(self._through_network, model.scale, window, reach)
+        local = skip_constant and batches and not model.global_gates
+        window = find_window(job.slices, seen, reach) if local else None
+        self._skipping = Skipping(self._through_network, model.scale, window, reach, skip_constant and batches)
 
     @property
     def pixels(self) -> int:

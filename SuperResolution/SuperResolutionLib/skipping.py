@@ -53,18 +53,28 @@ class Skipping:
     Args:
         enlarge: planes (n, c, h, w) in network range to (n, c, h * scale, w * scale).
         scale: of the enlargement. window: see ``find_window``. reach: pixels that the network sees on each side.
+        wanted: False leaves it all to ``enlarge``.
 
     Attributes:
         pixels: input pixels that have gone through the network.
     """
 
-    def __init__(self, enlarge: Callable[[np.ndarray], np.ndarray], scale: int, window: Window | None, reach: int):
-        self._enlarge, self._scale, self._window, self._reach = enlarge, scale, window, reach
+    def __init__(
+        self,
+        enlarge: Callable[[np.ndarray], np.ndarray],
+        scale: int,
+        window: Window | None,
+        reach: int,
+        wanted: bool = True,
+    ):
+        self._enlarge, self._scale, self._window, self._reach, self._wanted = enlarge, scale, window, reach, wanted
         self._constant: dict[tuple, np.ndarray] = {}
         self.pixels = 0
 
     def __call__(self, planes: np.ndarray) -> np.ndarray:
         """(n, c, h, w) to (n, c, h * scale, w * scale)."""
+        if not self._wanted:
+            return self._count_and_enlarge(planes)
         corners = planes[:, :, :1, :1]
         constant = (planes == corners).all(axis=(1, 2, 3))
         n, c, h, w = planes.shape

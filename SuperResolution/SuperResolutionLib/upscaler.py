@@ -41,6 +41,7 @@ class Options:
             a short one only where a trial on this very volume stays below what its voxels' type can show.
         backend: ``torch``, ``openvino``, ``onnxruntime`` or ``compile``, what executes the network; ``auto`` is the
             quickest of them on that trial.
+        skip_constant: compute parts of constant value only once; the result is the same.
     """
 
     consistent: bool = True
@@ -51,6 +52,7 @@ class Options:
     strip_rows: int = 0
     precision: str = "auto"
     backend: str = "auto"
+    skip_constant: bool = True
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,7 @@ def upscale(
         model,
         card.channels,
         plain,
+        options.skip_constant,
         options.consistent,
         options.bicubic,
         seen,

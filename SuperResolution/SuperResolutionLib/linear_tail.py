@@ -10,6 +10,7 @@ border the result is that of the layers themselves, run on thin slabs.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import ceil, prod
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -69,12 +70,14 @@ class _Borders:
     def slabs(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         return self.top, self.bottom, self.left, self.right
 
-    def advance(self, step: Shuffle, gate: Tensor | None) -> None:
-        """Put every slab through a step, with its gate (n, c) if it has one."""
+    def advance(self, step: Shuffle, gate: Tensor | None, depth: int) -> None:
+        """Put every slab through a step, with its gate (n, c) if it has one, and cut it to a depth."""
         maps = [step.shuffle(step.conv(slab)) for slab in self.slabs()]
         if gate is not None:
             maps = [slab * gate[..., None, None] for slab in maps]
-        self.top, self.bottom, self.left, self.right = maps
+        top, bottom, left, right = maps
+        self.top, self.bottom = top[..., :depth, :], bottom[..., -depth:, :]
+        self.left, self.right = left[..., :depth], right[..., -depth:]
 
     def lines(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The outermost lines, (n, c, length): first row, last row, first column, last column."""
@@ -88,8 +91,9 @@ def _walk(steps: list[Shuffle], features: Tensor) -> tuple[list[Tensor | None], 
     from .networks.blocks import ImprovedSE
 
     gates, borders = [], _Borders(features)
+    factors = [step.shuffle.upscale_factor for step in steps]
     total, pixels = features.sum(3).sum(2, dtype=torch.float64), features.shape[-2] * features.shape[-1]
-    for step in steps:
+    for number, step in enumerate(steps):
         sums = _convolved_sum(step.conv, total, borders.lines(), pixels)
         factor = step.shuffle.upscale_factor
         total = sums.reshape(sums.shape[0], -1, factor**2).sum(dim=2)
@@ -99,8 +103,16 @@ def _walk(steps: list[Shuffle], features: Tensor) -> tuple[list[Tensor | None], 
             gate = step.after.gate((total / pixels).float()[..., None, None])[..., 0, 0]
             total = total * gate.double()
         gates.append(gate)
-        borders.advance(step, gate)
+        borders.advance(step, gate, _depth(factors, number + 1))
     return gates, borders
+
+
+def _depth(factors: list[int], done: int) -> int:
+    """How deep slabs have to be after ``done`` steps: what is wanted of them, and what the layers to come spoil."""
+    scale, spoiled = prod(factors[:done]), 0.0
+    for number in range(done, len(factors) + 1):
+        spoiled += 1 / prod(factors[:number])
+    return ceil(round((DEPTH / 2 + spoiled) * scale, 6))
 
 
 def _kernel(steps: list[Shuffle], gates: list[Tensor | None], last: nn.Conv2d) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from . import __version__
 from .backends.choice import Choice, choose, tolerance, windows
+from .backends.memory import kept_memory
 from .catalog import ModelCard
 from .clock import Clock, Progress
 from .errors import ResourceError, UsageError
@@ -146,7 +147,8 @@ def upscale(
         {"sr": provenance, "bicubic": of_bicubic(provenance)},
         clock,
     )
-    pipeline.run()
+    with kept_memory():
+        pipeline.run()
     if model.global_gates and (height, width) != job.slices.shape[2:]:
         job.notices.append(
             f"{card.id} weighs its features by means over the slice; here over the region and {around} voxels "

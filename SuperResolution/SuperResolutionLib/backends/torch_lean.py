@@ -23,7 +23,10 @@ _ACTIVATIONS = (nn.ReLU, nn.LeakyReLU)
 
 
 class LeanResidual(nn.Module):
-    """``Residual`` with its gate, if it ends in one, and its sum in one pass; the sum has its input's type."""
+    """``Residual`` with its gate, if it ends in one, and its sum in one pass over the branch's own memory.
+
+    The sum has its input's type.
+    """
 
     def __init__(self, residual: Residual):
         super().__init__()
@@ -36,9 +39,9 @@ class LeanResidual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         branch = self.body(x).to(x.dtype)
         if self.gate is None:
-            return torch.add(x, branch, alpha=self.factor)
+            return torch.add(x, branch, alpha=self.factor, out=branch)
         weights = self.gate.gate(branch.mean(dim=(2, 3), keepdim=True, dtype=torch.float32)) * self.factor
-        return torch.addcmul(x, branch, weights.to(x.dtype))
+        return torch.addcmul(x, branch, weights.to(x.dtype), out=branch)
 
 
 def make_lean(net: Generator) -> None:

@@ -1,4 +1,4 @@
-"""The terminal door: superres upscale | compare | models | demo."""
+"""The terminal door: superres upscale | compare | models | bench | demo."""
 
 from __future__ import annotations
 
@@ -354,6 +354,65 @@ def demo(
     from .cli_demo import run_demo
 
     run_demo(folder, find_model(model, None), parse_device(device))
+
+
+@app.command(name="bench", short_help="Measure speed and memory on this machine.")
+def bench_command(
+    model: ModelOption,
+    scale: ScaleOption = None,
+    device: DeviceOption = "auto",
+    size: Annotated[str, typer.Option("--size", metavar="IxJxK", help="Voxels of the input.")] = "256x256x16",
+    dtype: Annotated[str, typer.Option("--type", metavar="TYPE", help="uint8, int16 or float32.")] = "int16",
+    peers: Annotated[bool, typer.Option("--peers", help="Also the ways in which others run the same network.")] = False,
+    repeats: Annotated[int, typer.Option("--repeats", metavar="N", min=1, help="Runs of each way.")] = 5,
+    peer_slices: Annotated[
+        int, typer.Option("--peer-slices", metavar="N", min=1, help="Slices that the others enlarge.")
+    ] = 8,
+    series: Annotated[
+        str | None, typer.Option("--series", metavar="NAME", help="Instead: scaling, memory, or skipping with --image.")
+    ] = None,
+    image: Annotated[
+        Path | None, typer.Option("--image", metavar="PATH", help="A real image for --series skipping.")
+    ] = None,
+    backend: BackendOption = "torch",
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="PATH.json", help="Also write the result here.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", metavar="PATH.png", help="Also draw it.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a model on this machine: speed beside the ceiling of the hardware, memory, and beside other ways."""
+    from .cli_bench_command import run_bench
+
+    run_bench(
+        find_model(model, scale),
+        parse_device(device),
+        size,
+        dtype,
+        peers,
+        repeats,
+        peer_slices,
+        series,
+        image,
+        parse_backend(backend),
+        output,
+        plot,
+        as_json,
+    )
+
+
+@app.command(name="bench-report", short_help="Write docs/PERFORMANCE.md from measurements.")
+def bench_report_command(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="With what 'superres bench --output' wrote.")],
+    target: Annotated[Path, typer.Argument(metavar="PAGE.md", help="The page to write.")],
+) -> None:
+    """Write a page with the tables and pictures of measurements."""
+    from .cli_bench_report import write_document
+
+    if not list(folder.glob("*.json")):
+        raise UsageError(f"There is no measurement in {folder}; make some with 'superres bench --output'.")
+    write_document(folder, target)
+    print(target)
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ def bench(
             common = {"folder": folder, "number": number, "model": card.id, "type": dtype, "device": device}
             way["slices"] = slices
             tell(f"preparing {way['label']}")
-            children.append(_Child({**way, **common, "size": size}))
+            children.append(Child({**way, **common, "size": size}))
         for turn in range(repeats):
             for way, child in zip(requests, children):
                 if not child.problem:
@@ -93,7 +93,8 @@ def bench(
         entries = [_entry(way, child, flops, size) for way, child in zip(requests, children)]
         _compare(entries, Path(folder))
     _relate(entries)
-    about = {"model": card.id, "size": list(size), "type": dtype, "device": device, "repeats": repeats}
+    about = {"kind": "speed", "model": card.id, "scale": card.scale, "size": list(size), "type": dtype}
+    about |= {"device": device, "repeats": repeats}
     return {**about, "gflop_a_slice": flops / 1e9, "machine": machine(device), "ways": entries}
 
 
@@ -145,7 +146,7 @@ def _processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-class _Child:
+class Child:
     """One way in its process: what it said for each run, or why it cannot run."""
 
     def __init__(self, request: dict):
@@ -182,7 +183,7 @@ class _Child:
         return json.loads(line) if line.strip() else {"problem": "its process ended"}
 
 
-def _entry(way: dict, child: _Child, flops: int, size: tuple[int, int, int]) -> dict:
+def _entry(way: dict, child: Child, flops: int, size: tuple[int, int, int]) -> dict:
     entry = {key: way[key] for key in ("label", "way", "precision", "slices")}
     if child.problem or not child.answers:
         return {**entry, "problem": child.problem}

@@ -157,17 +157,33 @@ def _upscale(card, request: dict) -> Run:
 
     def run():
         began = time.perf_counter()
-        result = upscale(volume, card, options, load=lambda *_: model)
+        result = upscale(volume, card, options, load=lambda *_: model, **_destination(request))
         about = {"seconds": time.perf_counter() - began}
         kept = ("network_seconds", "skipped_share", "execution")
         about |= {key: result.report[key] for key in kept}
         network = choose_map(volume.array, card.intensity).to_network
         planes = slice_planes(volume.array, "ijk".index(result.report["slice_axis"]))[:KEPT]
         rows = model.strip_rows(planes.shape[3], 0)
+        if not request.get("compared", True):
+            return None, about
         return np.stack([model.enlarge(network(plane), rows, lambda *_: None) for plane in planes]), about
 
-    run()  # converts, compiles, warms
+    if request.get("warm", True):
+        run()  # converts and compiles
     return run
+
+
+def _destination(request: dict) -> dict:
+    """Where ``upscale`` puts its result: into memory, or into files that are written as it goes."""
+    if not request.get("to_file"):
+        return {}
+    from .raw_output import raw_sinks
+
+    folder = Path(request["folder"])
+    return {
+        "open_sink": raw_sinks({"sr": folder / "sr.nrrd", "bicubic": folder / "bicubic.nrrd"}),
+        "fits_memory": False,
+    }
 
 
 def _peer(card, request: dict) -> Run:

@@ -62,15 +62,11 @@ class Pipeline:
         self.sr = open_sink("sr", job, provenance["sr"])
         self.bicubic = open_sink("bicubic", job, provenance["bicubic"]) if bicubic else None
         self.residual = ConsistencyResidual()
-        self.network_seconds = 0.0
+        self.network_seconds, self.pixels = 0.0, 0
         reach = model.reach
         local = skip_constant and batches and not model.global_gates
         window = find_window(job.slices, seen, reach) if local else None
         self._skipping = Skipping(self._through_network, model.scale, window, reach, skip_constant and batches)
-
-    @property
-    def pixels(self) -> int:
-        return self._skipping.pixels
 
     @property
     def slice_pixels(self) -> int:
@@ -100,6 +96,8 @@ class Pipeline:
         finally:
             for sink in filter(None, (self.sr, self.bicubic)):
                 sink.close()
+            self.pixels = self._skipping.pixels
+            self._skipping = None  # it refers to this object: with it the outputs would wait for the garbage collection
         self._clock.finish()
 
     def _enlarge(self, numbers: range) -> tuple[list, np.ndarray]:

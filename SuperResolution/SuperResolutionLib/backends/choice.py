@@ -15,10 +15,13 @@ import numpy as np
 from ..errors import BackendError, ResourceError, UsageError
 from . import BACKENDS
 
-#: Pixels along a window that candidates are tried on, and how many windows.
-SIDE, WINDOWS = 160, 3
+#: Pixels along a window that candidates are tried on, how many windows there are, and how many of small slices.
+SIDE, WINDOWS, MOST_WINDOWS = 128, 3, 256
 
-#: Pixels along the window that says whether a run is worth a trial.
+#: How often the windows are timed, after a first time that does not count.
+REPEATS = 2
+
+#: Pixels along the windows that say whether a run is worth a trial.
 QUICK_SIDE = 64
 
 #: A run that PyTorch finishes within so many seconds is not worth a trial.
@@ -76,8 +79,9 @@ def windows(slices: int, height: int, width: int, read: Callable[[int], np.ndarr
         read: slice number to plane (c, h, w) in network range.
     """
     rows, columns = min(SIDE, height), min(SIDE, width)
+    count = min(slices, MOST_WINDOWS, WINDOWS * max(1, SIDE * SIDE // (rows * columns)))
     chosen = []
-    for number in sorted({int((index + 0.5) * slices / WINDOWS) for index in range(WINDOWS)}):
+    for number in sorted({int((index + 0.5) * slices / count) for index in range(count)}):
         plane = read(number)
         places = [(y, x) for y in _starts(height, rows) for x in _starts(width, columns)]
         spread = [float(plane[:, y : y + rows, x : x + columns].std()) for y, x in places]
@@ -119,13 +123,14 @@ def choose(
 
 
 def _is_short(model, planes: np.ndarray, pixels: int, poll) -> bool:
-    """Whether PyTorch in float32 takes less than ``WORTH_SECONDS``, by a window that is small itself."""
-    window = planes[:1, :, :QUICK_SIDE, :QUICK_SIDE]
-    if pixels < 8 * window[0, 0].size:
+    """Whether PyTorch in float32 takes less than ``WORTH_SECONDS``, by windows that are small themselves."""
+    part = planes[:, :, :QUICK_SIDE, :QUICK_SIDE]
+    tried = part.shape[0] * part.shape[2] * part.shape[3]
+    if pixels < 8 * tried:
         return True
     model.use("torch", "float32")
-    _, seconds = _timed(model, window, poll)
-    return seconds * pixels / window[0, 0].size < WORTH_SECONDS
+    _, seconds = _timed(model, part, poll)
+    return seconds * pixels / tried < WORTH_SECONDS
 
 
 def _as_asked(model, backend: str, precision: str) -> Choice:
@@ -162,13 +167,12 @@ def _try(model, backend: str, precision: str, planes: np.ndarray, reference: np.
 def _timed(model, planes: np.ndarray, poll) -> tuple[np.ndarray, float]:
     """What a model makes of the planes, and the seconds that they take together once it is warm."""
     rows = model.strip_rows(planes.shape[3], 0)
-    model.enlarge(planes[0], rows, poll)
-    enlarged, seconds = [], []
-    for plane in planes:
+    enlarged, seconds = model.enlarge(planes, rows, poll), []
+    for _ in range(REPEATS):
         began = time.perf_counter()
-        enlarged.append(model.enlarge(plane, rows, poll))
+        model.enlarge(planes, rows, poll)
         seconds.append(time.perf_counter() - began)
-    return np.stack(enlarged), min(seconds) * len(planes)
+    return enlarged, min(seconds)
 
 
 def _best(trials: list[Trial], allowed: float, backend: str, precision: str) -> Trial:

@@ -23,7 +23,7 @@ from SuperResolutionLib import mrml, mrml_region
 from SuperResolutionLib.catalog import ModelCatalog
 from SuperResolutionLib.errors import UsageError
 from SuperResolutionLib.upscaler import Options
-from SuperResolutionPanel import childprocess, sampledata
+from SuperResolutionPanel import childprocess, faster, sampledata
 from SuperResolutionPanel.choices import argumentsOf, timePointsOf
 from SuperResolutionPanel.compareview import CompareView
 from SuperResolutionPanel.firstuse import FirstUse
@@ -211,7 +211,9 @@ class SuperResolutionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def prepare(self) -> None:
         """Before a run: what is missing is installed, with consent."""
-        if self._firstUse.ensure():
+        isNew = self._firstUse.ensure()
+        expected, device = self._form.outlook.seconds, self._parameterNode.device
+        if isNew or faster.offer(expected, device, self.logic.worker.devices):
             self.logic.close()  # a child process that began without it would go on without it
 
     def onApplyButton(self) -> None:

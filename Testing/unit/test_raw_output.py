@@ -111,7 +111,7 @@ def test_from_the_terminal(tmp_path):
 
 
 def test_memory_stays_flat_while_the_file_grows(card, tmp_path):
-    """400 MB of output: the peak of the process must stay far below that. Constant slices are computed once."""
+    """630 MB of output: the peak of the process must stay far below that. Constant slices are computed once."""
     program = textwrap.dedent("""
         import sys
         sys.path[:0] = eval(sys.argv[1])
@@ -124,7 +124,7 @@ def test_memory_stays_flat_while_the_file_grows(card, tmp_path):
         from SuperResolutionLib.volume import Volume
         from SuperResolutionLib.backends import torch_backend
 
-        array = np.broadcast_to(np.int16(5), (200, 512, 512))
+        array = np.broadcast_to(np.int16(5), (300, 512, 512))
         card = load_card(Path(sys.argv[2]))
         torch_backend.load(card, "cpu")
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -137,5 +137,5 @@ def test_memory_stays_flat_while_the_file_grows(card, tmp_path):
     arguments = [repr(paths), str(card.weights.parent), str(tmp_path / "large.mha")]
     done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "large.mha").stat().st_size > 400e6
-    assert int(done.stdout) < 300e6
+    assert (tmp_path / "large.mha").stat().st_size > 620e6
+    assert int(done.stdout) < 450e6

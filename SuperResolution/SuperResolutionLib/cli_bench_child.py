@@ -113,13 +113,13 @@ def _ceiling(request: dict) -> Run:
         best = 0.0
         for image in maps:
             layer(image)
-            for _ in range(8):
+            for _ in range(3):
                 _wait(device)
                 began = time.perf_counter()
-                for _ in range(4):
+                for _ in range(2):
                     layer(image)
                 _wait(device)
-                flops = 4 * 2 * 64 * 64 * 9 * image.shape[2] * image.shape[3]
+                flops = 2 * 2 * 64 * 64 * 9 * image.shape[2] * image.shape[3]
                 best = max(best, flops / (time.perf_counter() - began) / 1e9)
         return None, {"gflops": best}
 

@@ -4,6 +4,7 @@
 # PYTHON          which Python makes the environment, for example: make env PYTHON=python3.12
 # TORCH           which torch is installed; TORCH_PIP_ARGS says from where, for example the index of CPU builds
 # PYTEST_ARGS     more arguments of pytest, for example: make test PYTEST_ARGS="-k geometry"
+# BENCH_IMAGE     a real image with constant air, for make bench; BENCH_CUDA_SCALE: enlargement of make bench-cuda
 # SLICER          the program Slicer that make test-slicer starts
 
 PYTHON ?= python3
@@ -12,20 +13,26 @@ TORCH_PIP_ARGS ?=
 PYTEST_ARGS ?=
 SLICER ?= Slicer
 
+BENCH_IMAGE ?=
+BENCH_CUDA_SCALE ?= 2
+
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH = $(BIN)/superres bench
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 
 # The module's own test, and the plain unittest files that Testing/CMakeLists.txt registers.
 SELF_TESTS := SuperResolution $(basename $(notdir $(wildcard Testing/SuperResolution*Test.py)))
 
-.PHONY: help env web demo screenshots test test-slicer lint clean distclean
+.PHONY: help env web demo screenshots test test-slicer bench bench-cuda bench-report lint clean distclean
 
 help:
 	@echo "make demo       upscale two real images and draw a side-by-side picture"
 	@echo "make test       run the whole test suite"
 	@echo "make test-slicer SLICER=/path/to/Slicer   run the self-tests inside Slicer"
 	@echo "make screenshots   draw the pictures of the panel and the web page anew (no Slicer needed)"
+	@echo "make bench      measure speed and memory into docs/bench (an hour or more; nothing else should run)"
+	@echo "make bench-report   write docs/PERFORMANCE.md from docs/bench"
 	@echo "make env        only create the environment: $(BIN)/superres"
 	@echo "make web        also install the web page: $(BIN)/superres view"
 	@echo "make lint       check the style of the code"
@@ -60,6 +67,25 @@ screenshots: $(VENV)/.has-test
 	$(BIN)/python -m Testing.screenshots
 	$(BIN)/python -m Testing.page_screenshots
 
+# Each measurement is a file of docs/bench. BENCH_IMAGE: a real head whose air is constant, for what skipping gains.
+bench: $(VENV)/.has-bench
+	$(BENCH) --model edsr-ise-general-psnr --scale 4 --size 256x256x64 --peers --output docs/bench/1-edsr-ise-int16.json
+	$(BENCH) --model edsr-ise-general-psnr --scale 4 --size 256x256x64 --type uint8 --peers --output docs/bench/2-edsr-ise-uint8.json
+	$(BENCH) --model span-general-psnr --scale 4 --size 256x256x64 --peers --output docs/bench/3-span-int16.json
+	$(BENCH) --model span-general-psnr --scale 4 --series scaling --repeats 3 --output docs/bench/4-scaling.json
+	$(BENCH) --model edsr-ise-general-psnr --scale 4 --series memory --backend openvino --output docs/bench/5-memory.json
+ifneq ($(BENCH_IMAGE),)
+	$(BENCH) --model span-general-psnr --scale 4 --series skipping --image "$(BENCH_IMAGE)" --output docs/bench/6-skipping.json
+endif
+
+# On a machine with a CUDA card: the same network at x2, and everything that the card can do.
+bench-cuda: $(VENV)/.has-bench
+	$(BENCH) --model edsr-ise-general-psnr --scale $(BENCH_CUDA_SCALE) --device cuda --size 512x512x300 --peers \
+		--output docs/bench/7-cuda.json
+
+bench-report: $(VENV)/.has-cli
+	$(BIN)/superres bench-report docs/bench docs/PERFORMANCE.md
+
 lint: $(VENV)/.has-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -83,6 +109,11 @@ $(VENV)/.has-cli: $(VENV)/.has-torch pyproject.toml
 $(VENV)/.has-web: $(VENV)/.has-cli pyproject.toml
 	@echo "Installing the web page"
 	@$(PIP) install --editable ".[cli,viewer]"
+	@touch $@
+
+$(VENV)/.has-bench: $(VENV)/.has-cli pyproject.toml
+	@echo "Installing what the measurements compare with"
+	@$(PIP) install --editable ".[cli,speed,bench]"
 	@touch $@
 
 $(VENV)/.has-test: $(VENV)/.has-cli pyproject.toml

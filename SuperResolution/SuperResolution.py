@@ -23,7 +23,7 @@ from SuperResolutionLib import mrml, mrml_region
 from SuperResolutionLib.catalog import ModelCatalog
 from SuperResolutionLib.errors import UsageError
 from SuperResolutionLib.upscaler import Options
-from SuperResolutionPanel import childprocess, sampledata
+from SuperResolutionPanel import childprocess, faster, sampledata
 from SuperResolutionPanel.choices import argumentsOf, timePointsOf
 from SuperResolutionPanel.compareview import CompareView
 from SuperResolutionPanel.firstuse import FirstUse
@@ -70,7 +70,7 @@ class SuperResolutionParameterNode:
     modelFamily, scale - which model of the catalog.
     makeBicubic - also enlarge by bicubic interpolation.
     keepConsistent - correct the result so that it gives the input again when reduced.
-    device - "auto", "cpu", "cuda" or "cuda:N". precision - "float32", "bfloat16" or "float16".
+    device - "auto", "cpu", "cuda" or "cuda:N". precision - "auto", "float32", "bfloat16" or "float16".
     showOriginal, showDifference, showVoxels, orientation - how results are compared.
     """
 
@@ -85,7 +85,7 @@ class SuperResolutionParameterNode:
     makeBicubic: bool = True
     keepConsistent: bool = True
     device: str = "auto"
-    precision: Annotated[str, Choice(["float32", "bfloat16", "float16"])] = "float32"
+    precision: Annotated[str, Choice(["auto", "float32", "bfloat16", "float16"])] = "auto"
     showOriginal: bool = False
     showDifference: bool = False
     showVoxels: bool = True
@@ -211,7 +211,9 @@ class SuperResolutionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def prepare(self) -> None:
         """Before a run: what is missing is installed, with consent."""
-        if self._firstUse.ensure():
+        isNew = self._firstUse.ensure()
+        expected, device = self._form.outlook.seconds, self._parameterNode.device
+        if isNew or faster.offer(expected, device, self.logic.worker.devices):
             self.logic.close()  # a child process that began without it would go on without it
 
     def onApplyButton(self) -> None:
@@ -288,7 +290,7 @@ class SuperResolutionLogic(ScriptedLoadableModuleLogic):
         makeBicubic: bool = True,
         keepConsistent: bool = True,
         device: str = "auto",
-        precision: str = "float32",
+        precision: str = "auto",
         region=None,
         roi=None,
         allTimePoints: bool = False,
@@ -307,7 +309,8 @@ class SuperResolutionLogic(ScriptedLoadableModuleLogic):
             makeBicubic: also enlarge by bicubic interpolation, for comparison.
             keepConsistent: correct the result so that it gives the input again when reduced.
             device: "auto", "cpu", "cuda" or "cuda:N".
-            precision: "float32", "bfloat16" or "float16".
+            precision: "auto", "float32", "bfloat16" or "float16"; "auto" is a short one only where a trial on this
+                very volume shows no difference.
             region: upscale only these voxels, half-open ranges ((i0, i1), (j0, j1), (k0, k1)).
             roi: upscale only the box of voxels around this vtkMRMLMarkupsROINode.
             allTimePoints: if the volume shows a sequence, upscale each of its volumes into new sequences, whose

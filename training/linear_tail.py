@@ -2,11 +2,11 @@
 
 A step there is a convolution to 4 x 64 channels, a pixel shuffle and perhaps a gate, and after the last one a
 convolution closes the tail: nothing nonlinear in between. So for each image the last steps are one 5 x 5 convolution,
-from 64 channels before them to all the pixels that come of one. Its kernel is multiplied out at every step of the
-training from the same parameters: results and gradients are those of the layers themselves, up to rounding. Two things
-are not a convolution. A gate needs the channel means of a map that is no longer computed; they follow from sums of the
-map before it and from its border (``_Frame``). And the layers see zeros beyond the border of each map, where the one
-convolution goes on; what it finds there is subtracted (``_beyond_the_border``).
+from 64 channels before them to all the pixels that come of one. Its kernel is multiplied out (``compose``) at every
+step of the training from the same parameters: results and gradients are those of the layers themselves, up to
+rounding. Two things are not a convolution. A gate needs the channel means of a map that is no longer computed; they
+follow from sums of the map before it and from its border (``_Frame``). And the layers see zeros beyond the border of
+each map, where the one convolution goes on; what it finds there is subtracted (``_beyond_the_border``).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from SuperResolutionLib.networks.blocks import ImprovedSE, Shuffle
+from SuperResolutionLib.networks.composition import compose
 
 #: A kernel is worth multiplying out if a map has this many pixels for each channel of the result at its size.
 WORTH = 100
@@ -109,7 +110,7 @@ def _enlarge(x: Tensor, steps: list[Shuffle], last: nn.Conv2d) -> Tensor:
             conv, gate = steps[number].conv, gates[number]
             beyond = _beyond_the_border(frames[number], conv, gate, kernel)
             outside = outside + F.pixel_shuffle(beyond, 2 ** (len(steps) - 1 - number))
-            kernel, bias = _compose(conv, gate, kernel, bias, last.out_channels)
+            kernel, bias = compose(conv, 2, gate, kernel, bias, last.out_channels)
     image = F.pixel_shuffle(_convolve(x, kernel, bias, 2), 2 ** len(steps))
     return image - outside.to(image.dtype)
 
@@ -154,45 +155,6 @@ def _sums_seen(frame: _Frame) -> Tensor:
     corners = [[final[..., -1], none, final[..., 0]], [none] * 3, [first[..., -1], none, first[..., 0]]]
     sums = [[frame.total - rows[y] - columns[x] + corners[y][x] for x in range(3)] for y in range(3)]
     return torch.stack([torch.stack(line, dim=2) for line in sums], dim=2)
-
-
-def _compose(conv: nn.Conv2d, gate: Tensor | None, kernel: Tensor, bias: Tensor, channels: int):
-    """The kernel (..., 4o, c, 5, 5) and bias (..., 4o) of a step followed by what ``kernel`` (..., o, m, k, k) does."""
-    outer = _before_the_shuffle(kernel, channels)
-    if gate is not None:
-        outer = outer * gate.repeat_interleave(4, dim=1)[:, None, :, None, None]
-    flat = outer.flatten(0, -4)
-    # Composing convolutions is the convolution of their kernels; conv2d correlates, hence the flip.
-    made = F.conv2d(conv.weight.transpose(0, 1), flat.flip(2, 3), padding=2).transpose(0, 1)
-    shift = (flat.sum((2, 3)) @ conv.bias).unflatten(0, outer.shape[:-3])
-    return made.unflatten(0, outer.shape[:-3]), shift + _four_times(bias, channels)
-
-
-def _four_times(bias: Tensor, channels: int) -> Tensor:
-    """A bias (..., o) of ``channels`` times r x r pixels for 2r x 2r: that of the step's four outputs alike."""
-    side = round((bias.shape[-1] // channels) ** 0.5)
-    return bias.unflatten(-1, (channels, side, side)).repeat(*[1] * bias.dim(), 2, 2).flatten(-3)
-
-
-def _before_the_shuffle(kernel: Tensor, channels: int) -> Tensor:
-    """A kernel (..., o, m, k, k) after a pixel shuffle as one (..., 4o, 4m, 3, 3) before it; k is 3 or 5.
-
-    Of the outputs o are ``channels`` times r x r pixels, and 4o as many times 2r x 2r.
-    """
-    *front, outputs, inputs, size, _ = kernel.shape
-    side = round((outputs // channels) ** 0.5)
-    moved = kernel.new_zeros(*front, outputs, 2, 2, inputs, 2, 2, 3, 3)
-    for i in range(2):
-        for j in range(2):
-            for y in range(size):
-                for x in range(size):
-                    down, row = divmod(i + y - size // 2, 2)
-                    across, column = divmod(j + x - size // 2, 2)
-                    moved[..., i, j, :, row, column, down + 1, across + 1] = kernel[..., y, x]
-    f = len(front)
-    moved = moved.unflatten(f, (channels, side, side))
-    moved = moved.permute(*range(f), f, f + 3, f + 1, f + 4, f + 2, *range(f + 5, f + 10))
-    return moved.reshape(*front, 4 * outputs, 4 * inputs, 3, 3)
 
 
 def _beyond_the_border(frame: _Frame, conv: nn.Conv2d, gate: Tensor | None, kernel: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The terminal door: superres upscale | compare | models | view | demo."""
+"""The terminal door: superres upscale | compare | models | bench | view | demo."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from . import __version__
+from .backends import BACKENDS
 from .catalog import ModelCatalog
 from .cli_disagreement import compare_results, find_second, provenance
 from .cli_models import find_model, model_rows, recommended, summary
@@ -32,15 +33,16 @@ from .files import read_volume, write_volume
 from .geometry import Region
 from .output import check_place, write_text
 from .plan import plan
+from .raw_output import check_uncompressed, raw_sinks
 from .upscaler import PRECISIONS, Options, upscale
 
 #: What a program sees of an error; 1 is an error that nobody foresaw.
-EXIT_STATUS = {"usage": 2, "data": 3, "model": 4, "resources": 5, "device": 6, "cancelled": 130}
+EXIT_STATUS = {"usage": 2, "data": 3, "model": 4, "resources": 5, "device": 6, "backend": 6, "cancelled": 130}
 
 app = typer.Typer(
     help="Super-resolution of medical images with trained networks. For research use only.",
     epilog="Exit status: 0 done, 2 usage, 3 bad input or output, 4 model, 5 memory or disk would not suffice, "
-    "6 device not available, 130 cancelled.",
+    "6 device or backend not available, 130 cancelled.",
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -55,7 +57,18 @@ ScaleOption = Annotated[
 ]
 DeviceOption = Annotated[str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")]
 PrecisionOption = Annotated[
-    str, typer.Option("--precision", metavar="TYPE", help="float32; bfloat16 or float16 are quicker on many GPUs.")
+    str,
+    typer.Option(
+        "--precision",
+        metavar="TYPE",
+        help="auto, float32, bfloat16 or float16; auto is a short one where a trial on the image shows no difference.",
+    ),
+]
+BackendOption = Annotated[
+    str,
+    typer.Option(
+        "--backend", metavar="NAME", help=f"auto (the quickest that agrees), {', '.join(BACKENDS)}, where installed."
+    ),
 ]
 SeriesOption = Annotated[
     str | None, typer.Option("--series", metavar="UID", help="SeriesInstanceUID, where a DICOM folder holds several.")
@@ -158,7 +171,8 @@ def upscale_command(
     ] = None,
     scale: ScaleOption = None,
     device: DeviceOption = "auto",
-    precision: PrecisionOption = "float32",
+    precision: PrecisionOption = "auto",
+    backend: BackendOption = "auto",
     bicubic: Annotated[
         Path | None, typer.Option("--bicubic", metavar="PATH", help="Also write the bicubic enlargement here.")
     ] = None,
@@ -183,6 +197,13 @@ def upscale_command(
     tile: Annotated[
         int, typer.Option("--tile", metavar="N", min=0, help="Rows of input pixels in a strip; 0 chooses.")
     ] = 0,
+    uncompressed: Annotated[
+        bool,
+        typer.Option(
+            "--uncompressed",
+            help="Write slices as they are computed, so that the result need not fit into memory; .nrrd, .mha, .nii.",
+        ),
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -195,35 +216,43 @@ def upscale_command(
         axis=axis,
         strip_rows=tile,
         precision=parse_precision(precision),
+        backend=parse_backend(backend),
     )
     if against is not None and disagreement is None:
         raise UsageError("--against names the second model of --disagreement; say with that where its map goes.")
     images = [path for path in (output_path, bicubic) if path is not None]
     maps = [disagreement] if disagreement is not None else []
     check_places([*images, *maps], report, input_path, overwrite)
+    if uncompressed:
+        check_uncompressed(images, bool(maps))
     card = find_model(model, scale) if model is not None else None  # a wrong name is said before an image is read
     volume = read_volume(input_path, series)
     choice = None if card else recommended(volume, scale)
     card = card or choice.card
     second = find_second(against, volume, card) if maps else None
     check_sizes(images, plan(volume, card, options.region, options.axis), overwrite, maps)
-    with progress_bar(not as_json) as advance:
-        result = upscale(volume, card, options, part_of(advance, 0, 1 + len(maps)))
-        found = compare_results(volume, result, second, options, part_of(advance, 1, 2)) if maps else None
-    if choice:
-        result.report["notices"].insert(0, choice.reason)
     with all_or_none([*images, *maps, *([report] if report else [])], overwrite) as place:
-        write_volume(result.sr, place(output_path), result.provenance)
-        if bicubic is not None:
-            write_volume(result.bicubic, place(bicubic), result.bicubic_provenance)
+        places = {"sr": place(output_path), "bicubic": place(bicubic) if bicubic else None}
+        into = {"open_sink": raw_sinks(places), "fits_memory": False} if uncompressed else {}
+        with progress_bar(not as_json) as advance:
+            result = upscale(volume, card, options, part_of(advance, 0, 1 + len(maps)), **into)
+            found = compare_results(volume, result, second, options, part_of(advance, 1, 2)) if maps else None
+        told = result.report
+        if choice:
+            told["notices"].insert(0, choice.reason)
+        if not uncompressed:
+            write_volume(result.sr, places["sr"], result.provenance)
+        if bicubic is not None and not uncompressed:
+            write_volume(result.bicubic, places["bicubic"], result.bicubic_provenance)
         if found is not None:
             write_volume(found.map, place(disagreement), provenance(result, second))
+        del result  # its maps, before their files are renamed
         if report is not None:
-            place(report).write_text(to_json(result.report) + "\n", encoding="utf-8")
+            place(report).write_text(to_json(told) + "\n", encoding="utf-8")
     if as_json:
-        print(to_json(result.report))
+        print(to_json(told))
     else:
-        print_report(result.report, [*images, *maps])
+        print_report(told, [*images, *maps])
 
 
 def parse_device(text: str) -> str:
@@ -245,6 +274,17 @@ def parse_precision(text: str) -> str:
     """
     if text not in PRECISIONS:
         raise UsageError(f"--precision is one of {', '.join(PRECISIONS)}, not '{text}'.")
+    return text
+
+
+def parse_backend(text: str) -> str:
+    """The backend's name as it is.
+
+    Raises:
+        UsageError: if it is none.
+    """
+    if text not in ("auto", *BACKENDS):
+        raise UsageError(f"--backend is one of auto, {', '.join(BACKENDS)}, not '{text}'.")
     return text
 
 
@@ -274,7 +314,8 @@ def compare_command(
     model: ModelOption,
     scale: ScaleOption = None,
     device: DeviceOption = "auto",
-    precision: PrecisionOption = "float32",
+    precision: PrecisionOption = "auto",
+    backend: BackendOption = "auto",
     no_consistency: NoConsistencyOption = False,
     axis: AxisOption = None,
     series: SeriesOption = None,
@@ -288,7 +329,13 @@ def compare_command(
     """Degrade an image, enlarge it again, and print PSNR and SSIM beside other methods."""
     if html is not None:
         check_place(html, overwrite)
-    options = Options(not no_consistency, device=parse_device(device), axis=axis, precision=parse_precision(precision))
+    options = Options(
+        not no_consistency,
+        device=parse_device(device),
+        axis=axis,
+        precision=parse_precision(precision),
+        backend=parse_backend(backend),
+    )
     card = find_model(model, scale)
     volume = read_volume(reference, series)
     with progress_bar(not as_json) as advance:
@@ -344,6 +391,65 @@ def demo(
     from .cli_demo import run_demo
 
     run_demo(folder, find_model(model, None), parse_device(device))
+
+
+@app.command(name="bench", short_help="Measure speed and memory on this machine.")
+def bench_command(
+    model: ModelOption,
+    scale: ScaleOption = None,
+    device: DeviceOption = "auto",
+    size: Annotated[str, typer.Option("--size", metavar="IxJxK", help="Voxels of the input.")] = "256x256x16",
+    dtype: Annotated[str, typer.Option("--type", metavar="TYPE", help="uint8, int16 or float32.")] = "int16",
+    peers: Annotated[bool, typer.Option("--peers", help="Also the ways in which others run the same network.")] = False,
+    repeats: Annotated[int, typer.Option("--repeats", metavar="N", min=1, help="Runs of each way.")] = 5,
+    peer_slices: Annotated[
+        int, typer.Option("--peer-slices", metavar="N", min=1, help="Slices that the others enlarge.")
+    ] = 8,
+    series: Annotated[
+        str | None, typer.Option("--series", metavar="NAME", help="Instead: scaling, memory, or skipping with --image.")
+    ] = None,
+    image: Annotated[
+        Path | None, typer.Option("--image", metavar="PATH", help="A real image for --series skipping.")
+    ] = None,
+    backend: BackendOption = "torch",
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="PATH.json", help="Also write the result here.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", metavar="PATH.png", help="Also draw it.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a model on this machine: speed beside the ceiling of the hardware, memory, and beside other ways."""
+    from .cli_bench_command import run_bench
+
+    run_bench(
+        find_model(model, scale),
+        parse_device(device),
+        size,
+        dtype,
+        peers,
+        repeats,
+        peer_slices,
+        series,
+        image,
+        parse_backend(backend),
+        output,
+        plot,
+        as_json,
+    )
+
+
+@app.command(name="bench-report", short_help="Write docs/PERFORMANCE.md from measurements.")
+def bench_report_command(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="With what 'superres bench --output' wrote.")],
+    target: Annotated[Path, typer.Argument(metavar="PAGE.md", help="The page to write.")],
+) -> None:
+    """Write a page with the tables and pictures of measurements."""
+    from .cli_bench_report import write_document
+
+    if not list(folder.glob("*.json")):
+        raise UsageError(f"There is no measurement in {folder}; make some with 'superres bench --output'.")
+    write_document(folder, target)
+    print(target)
 
 
 if __name__ == "__main__":

@@ -48,6 +48,12 @@ class DeviceError(SuperResolutionError):
     code = "device"
 
 
+class BackendError(SuperResolutionError):
+    """A library that could execute the network is not installed, or cannot take this network."""
+
+    code = "backend"
+
+
 class Cancelled(SuperResolutionError):
     """The user stopped the run."""
 
@@ -61,7 +67,17 @@ class WorkerError(SuperResolutionError):
 
 
 _BY_CODE = {
-    kind.code: kind for kind in (UsageError, DataError, ModelError, ResourceError, DeviceError, Cancelled, WorkerError)
+    kind.code: kind
+    for kind in (
+        UsageError,
+        DataError,
+        ModelError,
+        ResourceError,
+        DeviceError,
+        BackendError,
+        Cancelled,
+        WorkerError,
+    )
 }
 
 

@@ -112,11 +112,8 @@ def reach(architecture: str, config: dict) -> int:
 
 def memory_bytes(layout: Layout, bicubic: bool) -> int:
     """Memory for the outputs until a door has handed them on."""
-    # The outputs, and all of them once more where they are not made in the volume's axis order; otherwise one, which
-    # a door copies to hand it on.
     outputs = 2 if bicubic else 1
-    copies = outputs + 1 if layout.axis == 2 and layout.channels == 1 else 2 * outputs
-    return copies * layout.output_bytes
+    return (outputs + 1) * layout.output_bytes  # one at a time is copied to hand it on
 
 
 def too_large(layout: Layout, needed: int, free: int) -> str:
@@ -124,5 +121,6 @@ def too_large(layout: Layout, needed: int, free: int) -> str:
     size = " x ".join(map(str, layout.output_size))
     return (
         f"The output of {size} voxels needs about {needed / 1e9:.1f} GB of memory, more than {MEMORY_SHARE:.0%} of the "
-        f"{free / 1e9:.1f} GB that are free; upscale a region of the image or choose a smaller scale."
+        f"{free / 1e9:.1f} GB that are free; upscale a region of the image, choose a smaller scale, or write slices as "
+        "they are computed (superres upscale --uncompressed)."
     )

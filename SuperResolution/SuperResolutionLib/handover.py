@@ -11,6 +11,8 @@ import numpy as np
 
 from .catalog import ModelCard
 from .errors import DataError, ResourceError
+from .plan import Job
+from .sinks import FileSink, Open
 from .upscaler import Options, UpscaleResult
 from .volume import Volume
 
@@ -55,8 +57,28 @@ def read_request(folder: Path) -> tuple[Volume, ModelCard, Options]:
     return volume, ModelCard(**card), Options(**options)
 
 
-def write_result(folder: Path, result: UpscaleResult) -> None:
-    """The child's answer.
+def result_sinks(folder: Path) -> Open:
+    """The child's answer begins: sinks that write voxels into the folder as they are computed.
+
+    Raises, when one is opened:
+        ResourceError: if the folder cannot be written.
+    """
+
+    def open_sink(kind: str, job: Job, _provenance: dict[str, str]) -> FileSink:
+        path = folder / {"sr": SR, "bicubic": BICUBIC}[kind]
+        try:
+            with open(path, "wb") as file:
+                _write_header(file, job.dtype, job.output_shape)
+                start = file.tell()
+            return FileSink(path, start, job)
+        except OSError as error:
+            raise no_room(error, folder.parent) from None
+
+    return open_sink
+
+
+def write_report(folder: Path, result: UpscaleResult) -> None:
+    """The child's answer ends: what there is beside the voxels that ``result_sinks`` has written.
 
     Raises:
         ResourceError: if the folder cannot be written.
@@ -69,9 +91,6 @@ def write_result(folder: Path, result: UpscaleResult) -> None:
         "report": result.report,
     }
     try:
-        _write_array(folder / SR, result.sr.array)
-        if result.bicubic is not None:
-            _write_array(folder / BICUBIC, result.bicubic.array)
         (folder / REPORT).write_text(json.dumps(told), encoding="utf-8")
     except OSError as error:
         raise no_room(error, folder.parent) from None
@@ -103,10 +122,14 @@ def _about(volume: Volume) -> dict:
 
 def _write_array(path: Path, array: np.ndarray, stopped: Callable[[], bool] = lambda: False) -> None:
     """Write a .npy file slab by slab. Not through a map: on a full disk that would kill the process."""
-    header = {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False, "shape": array.shape}
     with open(path, "wb") as file:
-        np.lib.format.write_array_header_2_0(file, header)
+        _write_header(file, array.dtype, array.shape)
         for slab in array:
             if stopped():
                 return
             file.write(np.ascontiguousarray(slab).reshape(-1).view(np.uint8))
+
+
+def _write_header(file, dtype: np.dtype, shape: tuple[int, ...]) -> None:
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_2_0(file, header)

@@ -174,8 +174,8 @@ def _image(array: np.ndarray, colour: bool):
     return sitk.GetImageFromArray(native, isVector=colour)
 
 
-def write_image(image, path: Path, format_name: str) -> None:
-    """Write a SimpleITK image; compressed where the format can.
+def write_image(image, path: Path, format_name: str, compressed: bool = True) -> None:
+    """Write a SimpleITK image; compressed where the format can, unless told otherwise.
 
     Raises:
         RuntimeError: ITK's own, if it cannot.
@@ -185,6 +185,6 @@ def write_image(image, path: Path, format_name: str) -> None:
     writer = sitk.ImageFileWriter()
     writer.SetImageIO(_IMAGE_IO[format_name])
     writer.SetFileName(str(path))
-    writer.UseCompressionOn()
+    writer.SetUseCompression(compressed)
     with quiet():
         writer.Execute(image)

@@ -74,7 +74,7 @@ def check_output(
         DataError: if the file could not be written there, or the format cannot hold such an image.
     """
     path = Path(path)
-    output = _output(path)
+    output = output_format(path)
     _check_kind(path, output, volume_is_single_slice, dtype, channels)
     check_place(path, overwrite)
     if not output.metadata:
@@ -103,7 +103,8 @@ def check_place(path: Path, overwrite: bool = False) -> Path:
     return path
 
 
-def _output(path: Path) -> _Output:
+def output_format(path: Path) -> _Output:
+    """What a file of this name can hold; raises DataError for an unknown suffix."""
     suffix = known_suffix(path, _OUTPUTS)
     if suffix is None:
         known = ", ".join(_OUTPUTS)
@@ -160,17 +161,17 @@ def write_volume(
     """
     single = 1 in volume.array.shape[:3]
     path = check_output(path, single, overwrite, volume.array.dtype, volume.channels)
-    output = _output(path)
+    output = output_format(path)
     if output is _NIFTI:
-        _check_nifti_limits(volume, path)
+        check_nifti(volume.size, volume.ijk_to_ras, path)
     image = itk.volume_image(volume) if output.volumes else itk.slice_image(volume)
-    _label(image, output, provenance or {})
+    label(image, output, provenance or {})
     with _partial(path, known_suffix(path, _OUTPUTS)) as partial, _partial(path, ".json") as partial_sidecar:
         try:
             itk.write_image(image, partial, output.name)
             integrity.check_file(partial, output.name)
             if provenance and not output.metadata:
-                partial_sidecar.write_text(_sidecar_text(volume, output, provenance), encoding="utf-8")
+                partial_sidecar.write_text(sidecar_text(volume, output, provenance), encoding="utf-8")
             os.replace(partial, path)
             if partial_sidecar.exists():
                 os.replace(partial_sidecar, sidecar_path(path))
@@ -178,7 +179,7 @@ def write_volume(
                 # One from an earlier run would describe another image.
                 sidecar_path(path).unlink(missing_ok=True)
         except (RuntimeError, OSError, DataError) as error:
-            raise _writing_error(path, error, volume.array.nbytes) from error
+            raise writing_error(path, error, volume.array.nbytes) from error
     return path
 
 
@@ -195,7 +196,7 @@ def write_text(path: str | os.PathLike, text: str, overwrite: bool = False) -> P
             partial.write_text(text, encoding="utf-8")
             os.replace(partial, path)
         except OSError as error:
-            raise _writing_error(path, error, len(text)) from error
+            raise writing_error(path, error, len(text)) from error
     return path
 
 
@@ -209,23 +210,29 @@ def _partial(path: Path, suffix: str):
         partial.unlink(missing_ok=True)
 
 
-def _writing_error(path: Path, error: Exception, size: int) -> Exception:
+def writing_error(path: Path, error: Exception, size: int) -> Exception:
+    """What to raise for a file of that many bytes that could not be written."""
     if disk_free(path) < size:
         return ResourceError(f"The disk of {path} is full; free some space or choose another one.")
     return DataError(f"{path} cannot be written: {_reason(error)}.")
 
 
-def _check_nifti_limits(volume: Volume, path: Path) -> None:
-    if max(volume.size) > _NIFTI_LONGEST:
+def check_nifti(size: tuple[int, int, int], ijk_to_ras: np.ndarray, path: Path) -> None:
+    """Refuse what NIfTI-1 cannot say: long axes and sheared ones.
+
+    Raises:
+        DataError: if so.
+    """
+    if max(size) > _NIFTI_LONGEST:
         raise DataError(
             f"NIfTI counts at most {_NIFTI_LONGEST} voxels along an axis; write {path.name} as .nrrd or .mha."
         )
-    directions = volume.ijk_to_ras[:3, :3] / np.array(volume.spacing)
+    directions = ijk_to_ras[:3, :3] / np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
     if np.abs(directions.T @ directions - np.eye(3)).max() > 1e-4:
         raise DataError(f"The axes of this volume are sheared, which NIfTI loses; write {path.name} as .nrrd or .mha.")
 
 
-def _label(image, output: _Output, provenance: dict[str, str]) -> None:
+def label(image, output: _Output, provenance: dict[str, str]) -> None:
     """Put provenance into the image's header, as far as the format has room for it."""
     fields = {key: " ".join(_ascii(value).split()) for key, value in provenance.items()}
     if output.metadata:
@@ -245,7 +252,8 @@ def _ascii(value: str) -> str:
     return str(value).encode("ascii", "backslashreplace").decode("ascii")
 
 
-def _sidecar_text(volume: Volume, output: _Output, provenance: dict[str, str]) -> str:
+def sidecar_text(volume: Volume, output: _Output, provenance: dict[str, str]) -> str:
+    """What stands in the file beside an image whose format has no place for provenance."""
     content = {key: str(value) for key, value in provenance.items()}
     if not output.volumes:
         content["IJKToRAS"] = json.dumps(volume.ijk_to_ras.tolist())

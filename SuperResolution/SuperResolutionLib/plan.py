@@ -125,10 +125,16 @@ class Job:
         """Enlargement along i, j, k."""
         return self.layout.scale_per_axis
 
-    def empty(self) -> np.ndarray:
-        """An output array (n, c, h * scale, w * scale) of the input's type."""
-        n, c, h, w = self.planes.shape
-        return np.empty((n, c, h * self.scale, w * self.scale), self.dtype)
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of an output array, (k, j, i) or (k, j, i, c)."""
+        colour = () if self.source.array.ndim == 3 else (self.layout.channels,)
+        return self.layout.output_size[::-1] + colour
+
+    @property
+    def output_ijk_to_ras(self) -> np.ndarray:
+        """The output's matrix."""
+        return refine(self.source.ijk_to_ras, self.scale_per_axis)
 
     def as_volume(self, planes: np.ndarray, name: str, scale: tuple[float, float, float] | None = None) -> Volume:
         """Planes (n, c, h, w) as a volume that covers the source's space on a grid ``scale`` times as fine."""

@@ -10,21 +10,21 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from . import __version__
+from .backends.choice import Choice, choose, tolerance, windows
+from .backends.memory import kept_memory
 from .catalog import ModelCard
-from .errors import Cancelled, ResourceError, UsageError
-from .fidelity import ConsistencyResidual
+from .clock import Clock, Progress
+from .errors import ResourceError, UsageError
 from .forecast import MEMORY_SHARE, memory_bytes, too_large
 from .geometry import Region
-from .intensity import limits, round_to
-from .missing import fill_missing, put_missing_back
+from .pipeline import Pipeline, as_images, bridge
 from .plan import CONSISTENCY_REACH, Job, Window, plan
+from .sinks import Open, in_memory
 from .volume import Volume
 
 NOTICE = "Research use only; invented detail is possible"
 
-PRECISIONS = ("float32", "bfloat16", "float16")
-
-Progress = Callable[[float, str, "float | None"], None]
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,11 @@ class Options:
         region: ((i0, i1), (j0, j1), (k0, k1)), half-open voxel ranges of the input, or None for all of it.
         axis: "i", "j" or "k", the axis that slices are stacked along, or None to choose it from the geometry.
         strip_rows: rows of input pixels whose enlargement is computed at once; 0 chooses.
-        precision: ``float32``, ``bfloat16`` or ``float16``, in which the network's inner layers compute.
+        precision: ``float32``, ``bfloat16`` or ``float16``, in which the network's inner layers compute; ``auto`` is
+            a short one only where a trial on this very volume stays below what its voxels' type can show.
+        backend: ``torch``, ``openvino``, ``onnxruntime`` or ``compile``, what executes the network; ``auto`` is the
+            quickest of them on that trial.
+        skip_constant: compute parts of constant value only once; the result is the same.
     """
 
     consistent: bool = True
@@ -47,7 +51,9 @@ class Options:
     region: Region | None = None
     axis: str | None = None
     strip_rows: int = 0
-    precision: str = "float32"
+    precision: str = "auto"
+    backend: str = "auto"
+    skip_constant: bool = True
 
 
 @dataclass(frozen=True)
@@ -62,8 +68,13 @@ class UpscaleResult:
     @property
     def bicubic_provenance(self) -> dict[str, str]:
         """What the bicubic volume carries: no model, and the method in its place."""
-        kept = {key: self.provenance[key] for key in ("Scale", "Software", "Source") if key in self.provenance}
-        return {"Method": "bicubic, Keys a = -0.5", **kept}
+        return of_bicubic(self.provenance)
+
+
+def of_bicubic(provenance: dict[str, str]) -> dict[str, str]:
+    """What a bicubic volume carries beside a super-resolved one."""
+    kept = {key: provenance[key] for key in ("Scale", "Software", "Source") if key in provenance}
+    return {"Method": "bicubic, Keys a = -0.5", **kept}
 
 
 def upscale(
@@ -73,6 +84,8 @@ def upscale(
     progress: Progress | None = None,
     cancelled: Callable[[], bool] | None = None,
     load: Callable | None = None,
+    open_sink: Open | None = None,
+    fits_memory: bool = True,
 ) -> UpscaleResult:
     """Enlarge a volume in the plane of its slices.
 
@@ -83,6 +96,8 @@ def upscale(
         progress: called with the fraction done (0 to 1), the stage in words, and the seconds left or None.
         cancelled: asked between layers; True stops the run.
         load: called instead of the backend's ``load``, for example to keep a model between runs.
+        open_sink: where the slices of the result go; None is memory. See ``sinks``.
+        fits_memory: refuse a result that would not fit into memory; False where it goes to a file to stay there.
 
     Raises:
         DataError: if the image is too small or holds no finite voxel.
@@ -99,146 +114,115 @@ def upscale(
         raise UsageError(f"There is no precision '{options.precision}'; choose {', '.join(PRECISIONS)}.")
     began = time.monotonic()
     job = plan(volume, card, options.region, options.axis)
-    model = (load or torch_backend.load)(card, options.device, options.precision)
+    first_precision = "float32" if options.precision == "auto" else options.precision
+    model = (load or torch_backend.load)(card, options.device, first_precision)
     # What the network and the correction look at around a region, so that its voxels are those of the whole volume.
     around = model.reach + CONSISTENCY_REACH
     seen, place = job.layout.surroundings(around)
     height, width = (stop - start for start, stop in seen)
     rows = model.strip_rows(width, options.strip_rows)
-    _check_memory(job, options.bicubic, model.working_bytes(job.layout.channels, height, width, rows))
-    calls = job.layout.channels // card.channels
-    clock = _Clock(len(job.slices), calls * model.polls(height, rows), progress, cancelled)
-    sr, bicubic = job.empty(), job.empty() if options.bicubic else None
-    residual = ConsistencyResidual()
-    for index, whole in enumerate(job.slices):
-        clock.start_slice(index)
-        finite, missing = _bridge(whole, seen)
-        low = job.intensity.to_network(finite)
-        enlarged = _per_channel(model.enlarge, low, card.channels, rows, clock.poll)
-        stored = _to_stored(model, enlarged, low, job, options.consistent, clock.check)
-        residual.add(_cut(model.shrink(stored.astype(np.float64)) - finite, place))
-        plane, missing = job.planes[index], _cut(missing, place)
-        sr[index] = put_missing_back(_cut(stored, place, card.scale), plane, missing, card.scale)
-        clock.check()
-        if bicubic is not None:
-            cubic = round_to(job.intensity.to_stored(model.bicubic(low)), job.dtype)
-            bicubic[index] = put_missing_back(_cut(cubic, place, card.scale), plane, missing, card.scale)
-        job.missing += int(missing.sum())
-    clock.finish()
+    working = model.working_bytes(job.layout.channels, height, width, rows)
+    _check_memory(job, working + (memory_bytes(job.layout, options.bicubic) if fits_memory else 0))
+    clock = Clock(len(job.slices), progress, cancelled)
+    plain = isinstance(model, torch_backend.TorchModel) and model.takes_batches
+    if plain:
+        model.notices = job.notices
+        execution = _execution(model, card, job, seen, options, clock)
+    else:  # a model that another door brought is executed as it came
+        execution = Choice(getattr(model, "backend", "torch"), model.precision, "as the model came")
+    rows = model.strip_rows(width, options.strip_rows)
+    provenance = _provenance(job, card, options, execution)
+    pipeline = Pipeline(
+        job,
+        model,
+        card.channels,
+        plain,
+        options.skip_constant,
+        options.consistent,
+        options.bicubic,
+        seen,
+        place,
+        rows,
+        open_sink or in_memory,
+        {"sr": provenance, "bicubic": of_bicubic(provenance)},
+        clock,
+    )
+    with kept_memory():
+        pipeline.run()
     if model.global_gates and (height, width) != job.slices.shape[2:]:
         job.notices.append(
             f"{card.id} weighs its features by means over the slice; here over the region and {around} voxels "
             "around it, so it may differ slightly from the same place in the whole volume's result."
         )
-    return _result(job, card, options, model, sr, bicubic, residual.summary(), time.monotonic() - began)
+    return _result(job, card, options, model, pipeline, execution, provenance, time.monotonic() - began)
 
 
-def _check_memory(job: Job, bicubic: bool, working: int) -> None:
+def _check_memory(job: Job, needed: int) -> None:
     import psutil
 
-    needed, free = memory_bytes(job.layout, bicubic) + working, psutil.virtual_memory().available
+    free = psutil.virtual_memory().available
     if needed > MEMORY_SHARE * free:
         raise ResourceError(too_large(job.layout, needed, free))
 
 
-def _cut(planes: np.ndarray, window: Window, scale: int = 1) -> np.ndarray:
-    """A window of planes (..., h, w), given in pixels of the input; a view."""
-    (top, bottom), (left, right) = window
-    return planes[..., top * scale : bottom * scale, left * scale : right * scale]
+def _execution(model, card: ModelCard, job: Job, seen: Window, options: Options, clock: Clock) -> Choice:
+    """Choose what executes the network, and put it under the model."""
+    clock.tell_stage("choosing how to compute")
+    (top, bottom), (left, right) = seen
+
+    def read(number: int) -> np.ndarray:
+        finite, _missing = bridge(job.slices[number], seen)
+        return as_images(job.intensity.to_network(finite), card.channels)[0]
+
+    count = len(job.slices)
+    pixels = count * (job.layout.channels // card.channels) * (bottom - top) * (right - left)
+    planes = windows(count, bottom - top, right - left, read)
+    allowed = tolerance(job.dtype, job.intensity.width)
+    choice = choose(model, planes, pixels, allowed, options.backend, options.precision, lambda *_: clock.check())
+    clock.restart()
+    return choice
 
 
-def _bridge(whole: np.ndarray, seen: Window) -> tuple[np.ndarray, np.ndarray]:
-    """What is seen of a slice (c, h, w), with finite values where some were missing; and the mask of those."""
-    plane = _cut(whole, seen)
-    if plane.dtype.kind != "f" or np.isfinite(plane).all():
-        return plane, np.zeros(plane.shape, bool)
-    finite, missing = fill_missing(whole)  # the median of the whole slice is among the values that bridge
-    return _cut(finite, seen), _cut(missing, seen)
-
-
-class _Clock:
-    """Turns polls between layers into progress and cancellation."""
-
-    def __init__(self, slices: int, polls_a_slice: int, progress: Progress | None, cancelled: Callable | None):
-        self.slices, self.polls_a_slice, self.progress, self.cancelled = slices, polls_a_slice, progress, cancelled
-        self.index, self.polls = 0, 0
-        self.began = time.monotonic()
-
-    def start_slice(self, index: int) -> None:
-        self.index, self.polls = index, -1
-        self.poll()
-
-    def check(self) -> None:
-        if self.cancelled is not None and self.cancelled():
-            raise Cancelled("The run was cancelled.")
-
-    def poll(self) -> None:
-        self.check()
-        self.polls += 1
-        self._tell((self.index + min(self.polls / self.polls_a_slice, 1.0)) / self.slices)
-
-    def finish(self) -> None:
-        self._tell(1.0)
-
-    def _tell(self, fraction: float) -> None:
-        if self.progress is None:
-            return
-        elapsed = time.monotonic() - self.began
-        left = elapsed / fraction * (1 - fraction) if fraction > 0 else None
-        self.progress(fraction, f"slice {min(self.index + 1, self.slices)} of {self.slices}", left)
-
-
-def _per_channel(enlarge, low: np.ndarray, channels: int, rows: int, poll) -> np.ndarray:
-    """Run a grey model on each channel of a colour plane; any other pair fits as it is."""
-    if low.shape[0] == channels:
-        return enlarge(low, rows, poll)
-    return np.concatenate([enlarge(low[c : c + 1], rows, poll) for c in range(low.shape[0])])
-
-
-def _to_stored(model, enlarged: np.ndarray, low: np.ndarray, job: Job, consistent: bool, check) -> np.ndarray:
-    """Network range to stored values of the input's type, made consistent with the input if asked.
-
-    Clipping at the type's limits breaks the consistency, so both are repeated up to three times.
-    """
-    if consistent:
-        bottom, top = (job.intensity.to_network(np.array(limit, np.float64)) for limit in limits(job.dtype))
-        for _ in range(3):
-            check()
-            enlarged = model.consistent(enlarged, low)
-            clipped = np.clip(enlarged, bottom, top)
-            if np.array_equal(clipped, enlarged):
-                break
-            enlarged = clipped
-    return round_to(job.intensity.to_stored(enlarged), job.dtype)
-
-
-def _result(job, card, options, model, sr, bicubic, residual, seconds) -> UpscaleResult:
-    name = job.source.name or "volume"
-    sr_volume = job.as_volume(sr, f"{name} SR x{card.scale}")
-    cubic = job.as_volume(bicubic, f"{name} bicubic x{card.scale}") if bicubic is not None else None
-    choices = {key: value for key, value in asdict(options).items() if key not in ("bicubic", "device")}
-    if job.missing:
-        job.notices.append(f"{job.missing} NaN or infinite voxels were bridged for the network and put back.")
-    provenance = {
+def _provenance(job: Job, card: ModelCard, options: Options, execution: Choice) -> dict[str, str]:
+    left_out = ("bicubic", "device", "backend", "precision")
+    choices = {key: value for key, value in asdict(options).items() if key not in left_out}
+    return {
         "Method": "super-resolution",
         "Model": card.id,
         "WeightsSHA256": card.sha256,
         "Scale": str(card.scale),
-        "Options": json.dumps(choices, sort_keys=True),
+        "Options": json.dumps({**choices, "precision": execution.precision}, sort_keys=True),
+        "Execution": f"{execution.backend}, {execution.precision}: {execution.reason}",
         "Software": f"SuperResolution {__version__}",
-        "Source": job.source.source.get("SeriesInstanceUID") or name,
+        "Source": job.source.source.get("SeriesInstanceUID") or job.source.name or "volume",
         "Notice": NOTICE,
     }
+
+
+def _result(job, card, options, model, pipeline, execution, provenance, seconds) -> UpscaleResult:
+    name = job.source.name or "volume"
+
+    def volume(sink, kind: str) -> Volume:
+        return Volume(sink.array, job.output_ijk_to_ras, f"{name} {kind} x{card.scale}", dict(job.source.source))
+
+    sr_volume = volume(pipeline.sr, "SR")
+    cubic = volume(pipeline.bicubic, "bicubic") if pipeline.bicubic is not None else None
+    if job.missing:
+        job.notices.append(f"{job.missing} NaN or infinite voxels were bridged for the network and put back.")
+    seen = len(job.slices) * pipeline.slice_pixels
     report = {
         "model": card.id,
         "device": model.device,
         "precision": model.precision,
+        "execution": execution.summary(),
         "seconds": round(seconds, 3),
+        "network_seconds": round(pipeline.network_seconds, 3),
+        "skipped_share": round(max(0.0, 1 - pipeline.pixels / seen), 4),
         "input": _describe(job.source),
         "output": _describe(sr_volume),
         "slice_axis": "ijk"[job.axis],
         "intensity": asdict(job.intensity),
-        "consistency": {"applied": options.consistent, **residual},
+        "consistency": {"applied": options.consistent, **pipeline.residual.summary()},
         "missing_voxels": job.missing,
         "notices": job.notices,
         "provenance": provenance,

@@ -5,7 +5,6 @@ Ends at the end of its stdin, when its parent is gone, and after some time witho
 
 from __future__ import annotations
 
-import ctypes
 import faulthandler
 import json
 import os
@@ -21,7 +20,7 @@ from pathlib import Path
 
 from .catalog import ModelCard
 from .errors import ResourceError, SuperResolutionError
-from .handover import read_request, write_result
+from .handover import read_request, result_sinks, write_report
 from .upscaler import upscale
 
 #: Seconds between two messages of progress, and between two looks at whether the parent lives.
@@ -29,9 +28,6 @@ PROGRESS_SECONDS, PARENT_SECONDS = 0.05, 2.0
 
 #: Seconds that a parent which has closed the pipe may take to die; one that lives on merely wants this process to end.
 DYING_SECONDS = 0.3
-
-#: Numbers of glibc's, and the size of the largest map that is kept.
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, KEPT_BYTES = -1, -3, 2**28
 
 Send = Callable[[dict], None]
 
@@ -51,7 +47,6 @@ def main(idle_seconds: float, parent: int) -> None:
     is_gone = _look_after(parent)
     threading.Thread(target=_listen, args=(requests, waiting, is_gone, folders), daemon=True).start()
     threading.Thread(target=_watch, args=(is_gone, folders), daemon=True).start()
-    give_back = _keep_memory()
     _tell_devices(send)
     load = _load_once()
     while True:
@@ -61,23 +56,8 @@ def main(idle_seconds: float, parent: int) -> None:
             break
         if not _run(Path(request["folder"]), send, load):
             break
-        give_back()
     sys.stderr.flush()
     os._exit(0)  # threads of libraries may not hold the end up
-
-
-def _keep_memory() -> Callable[[], object]:
-    """Let glibc keep the memory of a network's maps within a run; a function that gives it back to the system.
-
-    By default each map is asked of the system anew, which took a fifth of a run's time.
-    """
-    try:
-        library = ctypes.CDLL(None)
-        if library.mallopt(M_MMAP_THRESHOLD, KEPT_BYTES):  # old ones refuse so high a number
-            library.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
-        return lambda: library.malloc_trim(0)
-    except (OSError, TypeError, AttributeError):  # another system, another library
-        return lambda: None
 
 
 def _take_pipes() -> tuple:
@@ -176,8 +156,8 @@ def _load_once() -> Callable:
         from .backends import torch_backend
 
         place = torch_backend.resolve_device(device)
-        key = (card.architecture, json.dumps(card.config, sort_keys=True), card.sha256, place, precision)
-        if key in kept:
+        key = (card.architecture, json.dumps(card.config, sort_keys=True), card.sha256, place)
+        if key in kept and kept[key].device == place:  # not one that had to leave its graphics card
             card.verify()
         else:
             kept.clear()  # before the next one needs memory
@@ -204,9 +184,9 @@ def _run(folder: Path, send: Send, load: Callable) -> bool:
 
     tell(0.0, "loading the model")
     try:
-        result = upscale(*read_request(folder), progress, load=load)
+        result = upscale(*read_request(folder), progress, load=load, open_sink=result_sinks(folder))
         tell(1.0, "handing the result over")
-        write_result(folder, result)
+        write_report(folder, result)
     except BaseException as error:
         code, message, sound = _explain(error)
         details = "" if sound else traceback.format_exc()

@@ -258,6 +258,7 @@ def stageText(stage: str) -> str:
         "reading the image": _("reading the image"),
         "starting": _("starting"),
         "loading the model": _("loading the model"),
+        "choosing how to compute": _("choosing how to compute"),
         r"slice (?P<index>\d+) of (?P<count>\d+)": _("slice {index} of {count}"),
         "handing the result over": _("handing the result over"),
         ADDING: _("adding the result to the scene"),

@@ -44,6 +44,7 @@ def deviceItems(devices, chosen: str) -> list[tuple]:
 
 def precisionItems() -> list[tuple]:
     return [
+        (_("Automatic"), "auto", _("The fastest of which a trial on this very volume shows no difference.")),
         (_("float32 (exact)"), "float32", _("Full precision, the same on every computer.")),
         (_("bfloat16"), "bfloat16", _("Faster on recent graphics cards; differs slightly from float32.")),
         (_("float16"), "float16", _("Faster on most graphics cards; differs slightly from float32.")),

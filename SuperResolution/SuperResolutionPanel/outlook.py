@@ -25,6 +25,7 @@ class Outlook:
         refusal: the sentence that says why the run is impossible; empty if it is not.
         tooLarge: the sentence with which the run would be refused as long as no memory becomes free; empty if it fits.
         work: ``Forecast.work`` of the run, for ``speed.remember``; 0 if it is impossible.
+        seconds: that it is expected to take; None if this computer has not run the model yet.
     """
 
     line: str = ""
@@ -32,6 +33,7 @@ class Outlook:
     refusal: str = ""
     tooLarge: str = ""
     work: float = 0
+    seconds: float | None = None
 
 
 def outlook(
@@ -40,7 +42,7 @@ def outlook(
     region=None,
     makeBicubic: bool = True,
     device: str = "auto",
-    precision: str = "float32",
+    precision: str = "auto",
     timePoints: int = 1,
     deviceText: str = "",
 ) -> Outlook:
@@ -73,7 +75,7 @@ def outlook(
     work = foreseen.work * timePoints
     seconds = speed.secondsFor(card.id, device, work, precision)
     line = _sizeText(foreseen, makeBicubic, timePoints) + "\n" + _timeText(seconds, deviceText)
-    return Outlook(line, foreseen.warnings, tooLarge=foreseen.refusal, work=work)
+    return Outlook(line, foreseen.warnings, tooLarge=foreseen.refusal, work=work, seconds=seconds)
 
 
 def _sizeText(foreseen, makeBicubic: bool, timePoints: int) -> str:

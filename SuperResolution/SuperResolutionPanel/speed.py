@@ -7,7 +7,7 @@ import qt
 GROUP = "SuperResolution/SecondsPerWork"
 
 
-def remember(modelId: str, device: str, work: float, seconds: float, precision: str = "float32") -> None:
+def remember(modelId: str, device: str, work: float, seconds: float, precision: str = "auto") -> None:
     """Keep what a finished run took, for the next forecast of this model on this device.
 
     Args:
@@ -22,7 +22,7 @@ def remember(modelId: str, device: str, work: float, seconds: float, precision: 
     settings.setValue(key, rate if before is None else (rate + before) / 2)
 
 
-def secondsFor(modelId: str, device: str, work: float, precision: str = "float32") -> float | None:
+def secondsFor(modelId: str, device: str, work: float, precision: str = "auto") -> float | None:
     """Seconds that so much work will take; None if this model did not run on this device yet."""
     rate = _rate(qt.QSettings(), _key(modelId, device, precision))
     return None if rate is None else rate * work

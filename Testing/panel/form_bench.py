@@ -65,7 +65,7 @@ def parameterNodeClass():
         "scale": int,
     }
     defaults = {"scale": 4, "extent": "volume", "makeBicubic": True, "keepConsistent": True, "showVoxels": True}
-    defaults |= {"device": "auto", "precision": "float32", "orientation": "volume"}
+    defaults |= {"device": "auto", "precision": "auto", "orientation": "volume"}
     return parameterNodeWrapper(type("Parameters", (), {"__annotations__": annotations, **defaults}))
 
 

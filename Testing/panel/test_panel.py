@@ -112,7 +112,7 @@ def test_choicesReachTheWorker(openPanel, addVolume, worker):
     widget.ui.keepConsistentCheckBox.checked = False
     widget.ui.makeBicubicCheckBox.checked = False
     widget.ui.deviceComboBox.currentIndex = 1
-    widget.ui.precisionComboBox.currentIndex = 2
+    widget.ui.precisionComboBox.currentIndex = 3
     clickUpscale(widget)
     (volume, model, options) = worker.calls[0]
     assert volume.name == node.GetName()
@@ -136,7 +136,7 @@ def test_choicesAreRestoredFromTheParameterNode(openPanel, addVolume):
     widget = openPanel()
     widget.ui.modelFamilyComboBox.currentIndex = 1
     widget.ui.scaleComboBox.currentIndex = 1
-    widget.ui.precisionComboBox.currentIndex = 1
+    widget.ui.precisionComboBox.currentIndex = 2
     widget.exit()
     again = openPanel()
     assert again.ui.modelFamilyComboBox.currentData == "grey-good"

@@ -378,7 +378,15 @@ def test_stagesAreTranslated(module, monkeypatch):
     from SuperResolutionPanel import form
 
     monkeypatch.setattr(form, "_", lambda text: re.sub(r"\{[A-Z]+\}", lambda m: m[0].lower(), text.upper()))
-    for stage in ("starting", "reading the image", "loading the model", "handing the result over", "slice 3 of 40"):
+    choosing = "choosing how to compute"
+    for stage in (
+        "starting",
+        "reading the image",
+        "loading the model",
+        choosing,
+        "handing the result over",
+        "slice 3 of 40",
+    ):
         assert form.stageText(stage) == stage.upper()
         assert form.stageText(f"time point 2 of 3: {stage}") == f"TIME POINT 2 OF 3: {stage.upper()}"
     assert form.stageText("thinking") == "thinking"

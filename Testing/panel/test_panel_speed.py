@@ -53,7 +53,7 @@ def test_nonsenseIsNotRemembered(speed, work, seconds):
 def test_damagedSettingsAreAsGoodAsNone(speed, value):
     import qt
 
-    qt.QSettings().setValue(f"{speed.GROUP}/a/cpu/float32", value)
+    qt.QSettings().setValue(f"{speed.GROUP}/a/cpu/auto", value)
     assert speed.secondsFor("a", "cpu", 1) is None
     speed.remember("a", "cpu", 1, 3)
     assert speed.secondsFor("a", "cpu", 1) == 3

@@ -103,10 +103,11 @@ def test_the_whole_image_is_scored_as_users_see_it(model, dtype):
     expected = compare(volume, candidate.card, Options(device="cpu"))["methods"]
     for method, scores in expected.items():
         found = values(entries, method, "whole")
-        assert found["psnr"] == pytest.approx(scores["psnr"], abs=1e-9)
-        assert found["ssim"] == pytest.approx(scores["ssim"], abs=1e-9)
+        # Not equal to the last bit: there the network takes several slices at once.
+        assert found["psnr"] == pytest.approx(scores["psnr"], abs=1e-4)
+        assert found["ssim"] == pytest.approx(scores["ssim"], abs=1e-4)
     expected = compare(volume, candidate.card, Options(consistent=False, device="cpu"))["methods"]["model"]
-    assert values(entries, UNCONSTRAINED, "whole")["psnr"] == pytest.approx(expected["psnr"], abs=1e-9)
+    assert values(entries, UNCONSTRAINED, "whole")["psnr"] == pytest.approx(expected["psnr"], abs=1e-4)
 
 
 def test_regions_keep_to_their_rules():

@@ -136,7 +136,7 @@ def read_until(terminal: int, mark: bytes) -> bytes:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_cancel(number, ct, tmp_path, monkeypatch):
     before = listing(tmp_path)
-    monkeypatch.setattr(cli, "upscale", lambda *_: os.kill(os.getpid(), number))
+    monkeypatch.setattr(cli, "upscale", lambda *_, **__: os.kill(os.getpid(), number))
     ended = run_here("upscale", ct, tmp_path / "sr.nrrd", "--model", X2)
     assert ended.status == 130
     assert "cancelled" in ended.sentence()
@@ -180,9 +180,9 @@ def test_second_output_that_fails(old, upscale, ct, tmp_path, monkeypatch):
 def test_output_that_appears_meanwhile_is_kept(ct, tmp_path, monkeypatch):
     sr, upscale = tmp_path / "sr.nrrd", cli.upscale
 
-    def write_meanwhile(*arguments):
+    def write_meanwhile(*arguments, **options):
         sr.write_text("someone else's")
-        return upscale(*arguments)
+        return upscale(*arguments, **options)
 
     monkeypatch.setattr(cli, "upscale", write_meanwhile)
     ended = run_here("upscale", ct, sr, "--model", X2)

@@ -365,7 +365,7 @@ def test_more_than_the_disk(free, bicubic, status, refused, ct, tmp_path, monkey
     ],
 )
 def test_what_the_engine_does_not_foresee(error, status, words, refused, ct, tmp_path, monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         raise error
 
     monkeypatch.setattr(cli, "upscale", fail)

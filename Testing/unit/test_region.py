@@ -122,7 +122,7 @@ def test_only_the_surroundings_are_computed(card):
     options = Options(device="cpu", region=((70, 74), (0, 4), (1, 2)))
     upscale(image(), card, options, load=lambda *_: model)
     around = reach(net) + CONSISTENCY_REACH
-    assert seen == [(1, 4 + around, 4 + 2 * around)]
+    assert seen == [(1, 1, 4 + around, 4 + 2 * around)]
 
 
 @pytest.mark.parametrize("name", sorted(set(SMALL) - GATED))

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from SuperResolutionLib import tiling
+from SuperResolutionLib import linear_tail, tiling
 from SuperResolutionLib.errors import Cancelled
 from SuperResolutionLib.networks import create
+from SuperResolutionLib.networks.composition import linear_steps
 
 SMALL = {
     "srcnn": {},
@@ -57,7 +58,6 @@ def test_gates_of_deep_tails(scale):
         whole = net(image)
         strips = tiling.run(net, image, 3, lambda: None)
     assert (strips - whole).abs().max() <= 1e-5 * max(1.0, float(whole.abs().max()))
-    assert all(step.after.fixed is None for step in net.stages[0].tail if hasattr(step, "after"))
 
 
 def test_too_narrow_halo_would_show():
@@ -87,23 +87,37 @@ def test_poll_stops_between_layers():
 
 @pytest.mark.parametrize("name", sorted(SMALL))
 def test_polls_are_as_many_as_counted(name):
-    net, calls = build(name, 4), []
-    with torch.inference_mode():
-        tiling.run(net, torch.rand(1, 1, 12, 8), 0, lambda: calls.append(None))
-    assert len(calls) == tiling.count_polls(net, 12, 0) >= 2
-
-
-def test_a_stopped_run_leaves_no_gate_behind():
-    net, image = build("edsr_ise", 4), torch.rand(1, 1, 16, 8)
-    layers = tiling.count_polls(net, 16, 0)
-    for stop in range(1, layers + 8):
+    net = build(name, 4)
+    for height, width, rows in ((12, 8, 0), (12, 8, 5), (40, 30, 7)):
         calls = []
+        with torch.inference_mode():
+            tiling.run(net, torch.rand(1, 1, height, width), rows, lambda calls=calls: calls.append(None))
+        assert len(calls) == tiling.count_polls(net, height, width, rows) >= 2
 
-        def poll(calls=calls, stop=stop):
-            calls.append(None)
-            if len(calls) == stop:
-                raise Cancelled("stopped")
 
-        with pytest.raises(Cancelled), torch.inference_mode():
-            tiling.run(net, image, 4, poll)
-        assert all(step.after.fixed is None for step in net.stages[0].tail if hasattr(step, "after"))
+@pytest.mark.parametrize(("scale", "channels"), [(2, 1), (3, 1), (4, 3), (8, 1)])
+@pytest.mark.parametrize("name", ["edsr", "edsr_ise"])
+def test_linear_tails_equal_their_layers(name, scale, channels):
+    net = build(name, scale, channels)
+    tail = net.stages[0].tail
+    steps = linear_steps(tail)
+    features = torch.randn(3, tail[-1].in_channels, 31, 18)
+    with torch.inference_mode():
+        expected = tail(features)
+        made = linear_tail.run(tail, steps, features, lambda: None)
+    assert len(steps) == len(tail) - 1 and made.shape == expected.shape
+    assert (made - expected).abs().max() <= 1e-5 * float(expected.abs().max())
+
+
+@pytest.mark.parametrize("name", sorted(set(SMALL) - {"edsr", "edsr_ise"}))
+def test_other_tails_are_not_taken_for_linear(name):
+    assert not any(linear_steps(stage.tail) for stage in build(name, 4).stages)
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_a_slice_of_20000_pixels_needs_no_memory_to_be_laid_out(name):
+    """All shapes and indices of a run, on tensors that have no voxels."""
+    net = build(name, 4, **({"fused": True} if name == "span" else {})).to("meta")
+    with torch.inference_mode():
+        whole = tiling.run(net, torch.empty(1, 1, 20000, 20000, device="meta"), 64, lambda: None)
+    assert whole.shape == (1, 1, 80000, 80000) and whole.device.type == "meta"

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -101,16 +102,18 @@ def test_the_last_model_is_kept(cards, monkeypatch):
 
     def load(card, device, precision):
         loaded.append((card.id, device, precision))
-        return object()
+        return types.SimpleNamespace(device=device)
 
     monkeypatch.setattr(torch_backend, "load", load)
     get = worker._load_once()
     first = get(cards[0], "cpu", "float32")
     assert get(cards[0], "cpu", "float32") is first and len(loaded) == 1
-    assert get(cards[0], "cpu", "bfloat16") is not first
+    assert get(cards[0], "cpu", "bfloat16") is first  # which holds its network in every precision
     get(cards[1], "cpu", "float32")
     get(cards[0], "cpu", "float32")
-    assert [model for model, _, _ in loaded] == [cards[0].id, cards[0].id, cards[1].id, cards[0].id]
+    get(cards[0], "cpu", "float32").device = "cuda:0"  # as if it had left that device
+    get(cards[0], "cpu", "float32")
+    assert [model for model, _, _ in loaded] == [cards[0].id, cards[1].id, cards[0].id, cards[0].id]
     with pytest.raises(DeviceError):
         get(cards[0], "cuda:99", "float32")
 

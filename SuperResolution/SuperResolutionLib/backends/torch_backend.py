@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -11,15 +10,25 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from .. import tiling
+from .. import linear_tail, tiling
 from ..catalog import ModelCard
-from ..errors import DeviceError, ModelError, ResourceError, UsageError
+from ..errors import BackendError, DeviceError, ModelError, ResourceError, UsageError
 from ..networks import create
-from ..networks.layout import has_global_gates, last_convolution, reach, tail_halo, widest_features, widest_map
+from ..networks.composition import linear_steps
+from ..networks.layout import has_global_gates, reach, tail_halo, widest_features, widest_map
 from ..resampling import bicubic_downsample, bicubic_upsample, make_consistent
+from . import BACKENDS
+from .torch_lean import make_lean, shortened
 
-#: Bytes that the widest map of a strip may take when the number of rows is automatic.
-STRIP_BYTES = 256 * 2**20
+#: Bytes that the widest map of a strip may take when the number of rows is automatic. On a CPU it should stay in the
+#: cache, on a graphics card it should be worth a launch.
+STRIP_BYTES, STRIP_BYTES_GPU = 16 * 2**20, 256 * 2**20
+
+#: What torch, OpenVINO and ONNX Runtime say when memory runs out on a CPU.
+_OUT_OF_MEMORY = ("can't allocate memory", "bad_alloc", "bad allocation", "Failed to allocate memory")
+
+#: Strips are not made lower than this to save memory.
+LEAST_ROWS = 8
 
 
 def resolve_device(name: str) -> str:
@@ -46,22 +55,45 @@ class TorchModel:
     """A generator with its weights on a device, in evaluation mode.
 
     Attributes:
-        precision: of the network's inner layers. The bicubic skip and each tail's last convolution, whose rounding
-            would be seen, stay in float32.
+        backend, precision: what executes the trunks and tails, and the precision of the network's inner layers. The
+            bicubic skip and each tail's last convolution, whose rounding would be seen, stay in float32. See ``use``.
+        device: moves to "cpu" for good when the memory of a graphics card does not suffice.
         reach: input pixels on each side that an output pixel depends on.
         global_gates: whether it also depends on means over the whole slice.
+        takes_batches: whether ``enlarge`` also takes several planes at once.
+        notices: sentences for the user about what had to be changed meanwhile.
     """
 
-    def __init__(self, net: nn.Module, scale: int, device: str, precision: str = "float32"):
-        self.device = device
-        self.scale = scale
-        self.precision = precision
+    backend = "torch"
+    takes_batches = False
+
+    def __init__(self, net: nn.Module, scale: int, device: str, precision: str = "float32", card=None):
+        self.device, self.scale, self.card = device, scale, card
         self.net = net.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+        make_lean(self.net)
         self.reach = reach(net)
         self.global_gates = has_global_gates(net)
-        if precision != "float32":
-            for stage in self.net.stages:
-                _keep_float32(last_convolution(stage.tail))
+        self.takes_batches = True
+        self.notices: list[str] = []
+        self._executors: dict[tuple[str, str], tiling.Execute] = {}
+        self._shortened: dict[str, nn.Module] = {}
+        self._rows_at_most = 2**31
+        self.use("torch", precision)
+
+    def use(self, backend: str, precision: str) -> None:
+        """Execute with one of ``BACKENDS`` in a precision from now on; what was converted once is kept.
+
+        Raises:
+            BackendError: if it is not installed, or cannot take this network.
+        """
+        key = (backend, precision)
+        if key not in self._executors:
+            self._executors[key] = _executor(backend, precision, self)
+        self.backend, self.precision, self._execute = backend, precision, self._executors[key]
+        if backend != "openvino" and precision != "float32" and precision not in self._shortened:
+            self._shortened[precision] = shortened(self.net, getattr(torch, precision))
+        # OpenVINO shortens the trunks that it executes by itself.
+        self._running = self.net if backend == "openvino" else self._shortened.get(precision, self.net)
 
     def strip_rows(self, width: int, wanted: int) -> int:
         """Rows of a strip: as wanted, or with 0 as many as keep the tail's widest map within ``STRIP_BYTES``."""
@@ -70,17 +102,20 @@ class TorchModel:
         widest, scale = 1, 1
         for stage in self.net.stages:
             widest, scale = max(widest, 4 * widest_map(stage.tail) * width * scale), scale * stage.scale
-        return max(8, STRIP_BYTES // widest)
+        return max(LEAST_ROWS, (STRIP_BYTES if self.device == "cpu" else STRIP_BYTES_GPU) // widest)
 
     def polls(self, height: int, rows: int) -> int:
-        """How often ``enlarge`` polls for a slice of this height, not counting the borders of gated tails."""
-        return tiling.count_polls(self.net, height, rows)
+        """How often ``enlarge`` polls for a slice of about this height."""
+        return tiling.count_polls(self.net, height, height, rows)
 
     def working_bytes(self, channels: int, height: int, width: int, rows: int) -> int:
         """Rough upper estimate of the memory that one slice of an image takes while it is enlarged."""
         total = 0
         for stage in self.net.stages:
-            strip_height = min(rows + 2 * tail_halo(stage.tail), height)
+            if linear_steps(stage.tail):
+                strip_height = min(4 * linear_tail.DEPTH, height)  # the slabs along the four borders
+            else:
+                strip_height = min(rows + 2 * tail_halo(stage.tail), height)
             features = widest_features(stage.trunk) * height * width
             strip = widest_map(stage.tail) * strip_height * width
             total = max(total, 4 * (6 * features + 3 * strip))
@@ -88,47 +123,109 @@ class TorchModel:
         return total + 6 * 4 * height * width * channels
 
     @torch.inference_mode()
-    def enlarge(self, plane: np.ndarray, rows: int, poll: Callable[[], None]) -> np.ndarray:
-        """(c, h, w) float32 in the network's range to (c, h * scale, w * scale); ``poll`` may raise to stop it."""
-        image = self._tensor(plane).contiguous(memory_format=torch.channels_last)
+    def enlarge(self, planes: np.ndarray, rows: int, poll: Callable[..., None]) -> np.ndarray:
+        """Enlarge in the network's range, float32.
+
+        Where memory runs out, fewer planes are taken at once, then fewer rows, then the CPU.
+
+        Args:
+            planes: (c, h, w), or (n, c, h, w) if the model takes batches.
+            rows: of a strip. poll: called between layers; may raise to stop it.
+
+        Returns:
+            (c, h * scale, w * scale), or as many of them.
+
+        Raises:
+            ResourceError: if all that does not help. UsageError: if float16 overflows.
+        """
+        batch = planes if planes.ndim == 4 else planes[None]
         try:
-            # TensorFloat-32 would round to 10 bits where float32 was promised.
-            with torch.backends.cudnn.flags(allow_tf32=False), self._autocast():
-                enlarged = tiling.run(self.net, image, rows, poll)[0].float().cpu().numpy()
+            enlarged = self._enlarge(batch, min(rows, self._rows_at_most), poll)
         except RuntimeError as error:
             if not _out_of_memory(error):
                 raise
-            size = f"{plane.shape[2]} x {plane.shape[1]}"
+            problem = error.with_traceback(None)  # its frames hold the maps
+        else:
+            return enlarged if planes.ndim == 4 else enlarged[0]
+        self._release()
+        if len(batch) > 1:
+            enlarged = np.concatenate([self.enlarge(plane[None], rows, poll) for plane in batch])
+        elif self._take_less(rows, batch.shape[2]):
+            enlarged = self.enlarge(batch, rows, poll)
+        else:
+            size = f"{batch.shape[3]} x {batch.shape[2]}"
             raise ResourceError(
                 f"The memory of {self.device} does not suffice for slices of {size} voxels; upscale a region of the "
                 "image, or use another device."
-            ) from error
-        if self.precision == "float16" and not np.isfinite(enlarged).all():
-            raise UsageError("The range of float16 does not suffice for this model; choose bfloat16 or float32.")
-        return enlarged
+            ) from problem
+        return enlarged if planes.ndim == 4 else enlarged[0]
 
     @torch.inference_mode()
     def bicubic(self, plane: np.ndarray) -> np.ndarray:
         """Bicubic enlargement, shapes as ``enlarge``."""
-        return bicubic_upsample(self._tensor(plane), self.scale)[0].cpu().numpy()
+        return self._on_device(lambda image: bicubic_upsample(image, self.scale), plane)
 
     @torch.inference_mode()
     def shrink(self, plane: np.ndarray) -> np.ndarray:
         """Antialiased bicubic reduction of (c, h * scale, w * scale) to (c, h, w), in the plane's type."""
-        return bicubic_downsample(self._tensor(plane), self.scale)[0].cpu().numpy()
+        return self._on_device(lambda image: bicubic_downsample(image, self.scale), plane)
 
     @torch.inference_mode()
     def consistent(self, plane: np.ndarray, low: np.ndarray) -> np.ndarray:
         """Correct an enlargement (c, h * scale, w * scale) so that shrinking it gives ``low`` (c, h, w)."""
-        return make_consistent(self._tensor(plane), self._tensor(low))[0].cpu().numpy()
+        return self._on_device(make_consistent, plane, low)
 
-    def _autocast(self):
-        if self.precision == "float32":
-            return nullcontext()
-        return torch.autocast(torch.device(self.device).type, getattr(torch, self.precision))
+    def _enlarge(self, batch: np.ndarray, rows: int, poll: Callable[..., None]) -> np.ndarray:
+        image = self._upload(batch).contiguous(memory_format=torch.channels_last)
+        # TensorFloat-32 would round to 10 bits where float32 was promised.
+        with torch.backends.cudnn.flags(allow_tf32=False):
+            enlarged = tiling.run(self._running, image, rows, poll, self._execute).cpu().numpy()
+        if self.precision == "float16" and not np.isfinite(enlarged).all():
+            raise UsageError("The range of float16 does not suffice for this model; choose bfloat16 or float32.")
+        return enlarged
+
+    def _take_less(self, rows: int, height: int) -> bool:
+        """Halve the strips, or leave the graphics card; False if neither can be done."""
+        rows = min(rows, self._rows_at_most, height)
+        if rows > LEAST_ROWS and not all(linear_steps(stage.tail) for stage in self.net.stages):
+            self._rows_at_most = max(LEAST_ROWS, rows // 2)
+        elif self.device != "cpu":
+            self._leave_card()
+        else:
+            return False
+        return True
+
+    def _leave_card(self) -> None:
+        self.notices.append(f"The memory of {self.device} did not suffice; the rest was computed on the CPU.")
+        self.device, self._rows_at_most = "cpu", 2**31
+        self.net.to("cpu")
+        self._executors.clear()
+        self._shortened.clear()
+        self.use("torch", "float32")
+        self._release()
+
+    def _release(self) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _on_device(self, function, *planes: np.ndarray) -> np.ndarray:
+        """A function of planes (c, h, w) on the device, on the CPU if its memory does not suffice."""
+        try:
+            return function(*map(self._tensor, planes))[0].cpu().numpy()
+        except RuntimeError as error:
+            if self.device == "cpu" or not _out_of_memory(error):
+                raise
+        self._leave_card()
+        return function(*map(self._tensor, planes))[0].numpy()
 
     def _tensor(self, plane: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(plane))[None].to(self.device)
+        return self._upload(plane)[None]
+
+    def _upload(self, array: np.ndarray) -> torch.Tensor:
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        if self.device == "cpu":
+            return tensor
+        return tensor.pin_memory().to(self.device, non_blocking=True)
 
 
 def load(card: ModelCard, device: str, precision: str = "float32") -> TorchModel:
@@ -143,6 +240,15 @@ def load(card: ModelCard, device: str, precision: str = "float32") -> TorchModel
         DeviceError: see ``resolve_device``.
     """
     place = resolve_device(device)
+    return TorchModel(build(card), card.scale, place, precision, card)
+
+
+def build(card: ModelCard) -> nn.Module:
+    """The card's network with its verified weights, as it was trained.
+
+    Raises:
+        ModelError: if the weights are missing or damaged or do not fit the architecture.
+    """
     card.verify()
     net = create(card.architecture, **card.config)
     try:
@@ -152,20 +258,33 @@ def load(card: ModelCard, device: str, precision: str = "float32") -> TorchModel
         raise ModelError(
             f"The weights of {card.id} do not fit the network that its card describes; install the model again."
         ) from error
-    return TorchModel(net, card.scale, place, precision)
+    return net.eval().requires_grad_(False)
 
 
-def _keep_float32(layer: nn.Module) -> None:
-    """Let a layer compute in float32 where autocast is on."""
-    forward = layer.forward
+def _executor(backend: str, precision: str, model: TorchModel) -> tiling.Execute | None:
+    """What ``tiling.run`` takes to execute trunks and tails; None lets it call them."""
+    if backend == "torch":
+        return None
+    if backend not in BACKENDS:
+        raise UsageError(f"There is no backend '{backend}'; choose auto, {', '.join(BACKENDS)}.")
+    if model.card is None:
+        raise BackendError(f"{backend} takes a model with a card, by which it is kept.")
+    if backend == "compile":
+        from .torch_compiled import CompiledExecutor
 
-    def in_float32(x: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(x.device.type, enabled=False):
-            return forward(x.float())
+        return CompiledExecutor(model.card, model.net, model.device)
+    if model.device != "cpu":
+        raise BackendError(f"{backend} is used on the CPU only.")
+    if backend == "openvino":
+        from .openvino_backend import OpenVinoExecutor
 
-    layer.forward = in_float32
+        return OpenVinoExecutor(model.card, model.net, precision)
+    from .onnx_backend import OnnxExecutor
+
+    return OnnxExecutor(model.card, model.net, precision)
 
 
 def _out_of_memory(error: RuntimeError) -> bool:
     # On a CPU torch raises a plain RuntimeError.
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    text = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(words in text for words in _OUT_OF_MEMORY)

@@ -67,7 +67,7 @@ class ImprovedSE(nn.Module):
 
     After Bing et al., IEEE Access 2019 (doi 10.1109/ACCESS.2019.2944862). The gate lies in (0, 2). W2 starts at zero,
     so that the gate is 1 where y is 0 and training starts from the network without gates. The means are taken in
-    float32. ``fixed``, if set, is a gate computed from the whole map, for when only a strip of it is at hand.
+    float32.
     """
 
     def __init__(self, channels: int, reduction: int = 16):
@@ -76,7 +76,6 @@ class ImprovedSE(nn.Module):
         self.excite = nn.Conv2d(max(channels // reduction, 1), channels, 1)
         nn.init.zeros_(self.excite.weight)
         nn.init.zeros_(self.excite.bias)
-        self.fixed: Tensor | None = None
 
     def gate(self, mean: Tensor) -> Tensor:
         """Gate of shape (n, c, 1, 1) from the channel means of shape (n, c, 1, 1)."""
@@ -85,10 +84,7 @@ class ImprovedSE(nn.Module):
         return 2.0 * (0.8 * torch.sigmoid(learned) + 0.2 * torch.sigmoid(mean.to(weight)))
 
     def forward(self, x: Tensor) -> Tensor:
-        gate = (
-            self.fixed if self.fixed is not None else self.gate(x.mean(dim=(2, 3), keepdim=True, dtype=torch.float32))
-        )
-        return x * gate.to(x.dtype)
+        return x * self.gate(x.mean(dim=(2, 3), keepdim=True, dtype=torch.float32)).to(x.dtype)
 
 
 class CBAM(nn.Module):

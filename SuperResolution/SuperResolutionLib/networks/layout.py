@@ -7,7 +7,7 @@ from math import ceil
 
 from torch import nn
 
-from .blocks import CBAM, BicubicUpsample, Generator, ImprovedSE, Shuffle
+from .blocks import CBAM, BicubicUpsample, Generator, ImprovedSE
 from .span import Conv3XC
 
 #: Half-width of the bicubic kernel in input pixels.
@@ -19,12 +19,6 @@ def convolutions(module: nn.Module) -> list[nn.Module]:
     factored = [layer for layer in module.modules() if isinstance(layer, Conv3XC)]
     factors = {id(part) for layer in factored for part in layer.children()}  # multiplied out, never called
     return factored + [layer for layer in module.modules() if _full(layer) and id(layer) not in factors]
-
-
-def gated_steps(tail: nn.Module) -> list[Shuffle]:
-    """The enlargements of a tail that end in a gate over the whole map."""
-    steps = [layer for layer in tail.children() if isinstance(layer, Shuffle)]
-    return [step for step in steps if isinstance(step.after, ImprovedSE)]
 
 
 def has_global_gates(net: nn.Module) -> bool:

@@ -1,0 +1,95 @@
+"""Networks converted for another library: made at first use, kept in the user's cache folder.
+
+A file's name holds the SHA-256 of the weights, which part of the network it is, and the versions of the libraries that
+made it: whatever changes, a new one is made. A file appears under its name only when it is complete.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .. import __version__
+from ..catalog import ModelCard
+from ..errors import BackendError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def cache_folder() -> Path:
+    """Where converted networks are kept; it need not exist and may be deleted at any time."""
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData/Local"))
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library/Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "SuperResolution" / "converted"
+
+
+def converted(
+    card: ModelCard, part: str, suffix: str, packages: tuple[str, ...], write: Callable[[Path], None]
+) -> Path:
+    """The file of a converted part of a network, made by ``write`` if it is not there yet.
+
+    Args:
+        card: the model. part: which part of its network, and how it was converted.
+        suffix: of the file. packages: whose versions count.
+        write: makes the file under the name that it is given; files beside it may share its stem.
+
+    Raises:
+        BackendError: if it cannot be made; one line says why.
+    """
+    versions = "-".join(f"{name}{package_version(name)}" for name in packages)
+    path = cache_folder() / f"{card.sha256[:32]}-{part}-{__version__}-{versions}{suffix}"
+    if path.is_file():
+        return path
+    partial = path.with_name(f".{secrets.token_hex(8)}{suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(partial)
+        for made in sorted(path.parent.glob(f"{partial.stem}.*"), key=lambda file: file.suffix == suffix):
+            os.replace(made, path.with_name(path.name.removesuffix(suffix) + made.suffix))  # the named file last
+    except Exception as error:  # of a library: whatever it is, there is another way to execute
+        raise BackendError(f"{card.id} could not be converted for {packages[0]}: {first_line(error)}.") from error
+    finally:
+        for left in path.parent.glob(f"{partial.stem}.*"):
+            left.unlink(missing_ok=True)
+    return path
+
+
+def parts(net: nn.Module) -> dict[int, str]:
+    """The trunks and tails of a network by the ``id`` of their module, with the names that files have."""
+    named = {}
+    for number, stage in enumerate(net.stages):
+        named[id(stage.trunk)], named[id(stage.tail)] = f"trunk{number}", f"tail{number}"
+    return named
+
+
+def plain_part(card: ModelCard, part: str) -> nn.Module:
+    """A trunk or a tail as it was trained, which every converter understands."""
+    from .torch_backend import build
+
+    net = build(card)
+    named = parts(net)
+    return next(module for module in net.modules() if named.get(id(module)) == part)
+
+
+def package_version(name: str) -> str:
+    """The version of an installed package; raises BackendError if it is missing."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        raise BackendError(f"The Python package {name} is not installed.") from None
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what a library says, short enough for a sentence."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:120].rstrip(". :")

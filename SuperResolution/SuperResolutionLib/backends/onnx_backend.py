@@ -1,0 +1,115 @@
+"""ONNX Runtime under the trunks and tails of a network, on a CPU, in float32."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
+from contextlib import contextmanager
+
+import numpy as np
+
+from ..catalog import ModelCard
+from ..errors import BackendError
+from .conversions import converted, first_line, package_version, parts, plain_part
+from .threads import physical_cores
+
+#: Seconds between two polls.
+POLL_SECONDS = 0.02
+
+OPSET = 18
+
+
+class OnnxExecutor:
+    """Executes the trunks and tails of one network; see ``tiling.Execute``.
+
+    Args:
+        card: of the network, by which it is converted. net: the network whose parts will be given.
+        precision: "float32".
+
+    Raises:
+        BackendError: if ONNX Runtime is not installed or another precision is asked for.
+    """
+
+    def __init__(self, card: ModelCard, net, precision: str):
+        package_version("onnxruntime")
+        if precision != "float32":
+            raise BackendError(f"ONNX Runtime computes in float32 here, not in {precision}.")
+        self._card, self._parts = card, parts(net)
+        self._sessions: dict[str, object] = {}
+        self._thread = ThreadPoolExecutor(1)
+
+    def __call__(self, module, x, poll):
+        import onnxruntime
+        import torch
+
+        if isinstance(module, torch.nn.Identity):
+            return x
+        session = self._session(self._parts[id(module)])
+        options = onnxruntime.RunOptions()
+        feed = {"map": np.ascontiguousarray(x.numpy())}
+        running = self._thread.submit(session.run, None, feed, options)
+        try:
+            while not wait_for([running], POLL_SECONDS).done:
+                poll(0)
+        except BaseException:
+            options.terminate = True
+            wait_for([running])
+            raise
+        poll(sum(isinstance(layer, torch.nn.Conv2d) for layer in module.modules()))
+        return torch.from_numpy(running.result()[0])
+
+    def _session(self, part: str):
+        if part not in self._sessions:
+            import onnxruntime
+
+            path = converted(
+                self._card,
+                part,
+                ".onnx",
+                ("onnxruntime", "onnx", "onnxscript"),
+                lambda to: _convert(self._card, part, to),
+            )
+            options = onnxruntime.SessionOptions()
+            options.log_severity_level, options.intra_op_num_threads = 3, physical_cores()
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+            try:
+                self._sessions[part] = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            except Exception as error:  # its exceptions share no class of their own
+                raise BackendError(f"ONNX Runtime cannot execute {self._card.id}: {first_line(error)}.") from error
+        return self._sessions[part]
+
+
+def _convert(card: ModelCard, part: str, path) -> None:
+    import torch
+
+    module = plain_part(card, part)
+    channels = next(layer.in_channels for layer in module.modules() if isinstance(layer, torch.nn.Conv2d))
+    free = {0: torch.export.Dim("images"), 2: torch.export.Dim("height", min=4), 3: torch.export.Dim("width", min=4)}
+    with torch.inference_mode(False), torch.no_grad(), _quietly():
+        program = torch.onnx.export(
+            module,
+            (torch.zeros(2, channels, 32, 24),),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["map"],
+            output_names=["made"],
+            dynamic_shapes=(free,),
+            verbose=False,
+        )
+    path.write_bytes(program.model_proto.SerializeToString())
+
+
+@contextmanager
+def _quietly():
+    """The exporter warns of packages that are not needed."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

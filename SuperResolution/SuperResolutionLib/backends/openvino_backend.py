@@ -1,0 +1,119 @@
+"""OpenVINO under the trunks and tails of a network, on a CPU.
+
+The convolutions of trunks compute in the precision that is asked for, what is between them and the tails in float32: a
+network is converted for each precision, and OpenVINO computes in the types that it is given.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..catalog import ModelCard
+from ..errors import BackendError
+from .conversions import converted, first_line, package_version, parts, plain_part
+from .threads import physical_cores
+
+#: Milliseconds between two polls, and how many compiled shapes are kept.
+POLL_MILLISECONDS, KEPT_SHAPES = 20, 6
+
+
+class OpenVinoExecutor:
+    """Executes the trunks and tails of one network; see ``tiling.Execute``.
+
+    Args:
+        card: of the network, by which it is converted. net: the network whose parts will be given.
+        precision: of the trunks.
+
+    Raises:
+        BackendError: if OpenVINO is not installed or this processor does not compute in that precision.
+    """
+
+    def __init__(self, card: ModelCard, net, precision: str):
+        package_version("openvino")
+        import openvino
+
+        self._core = openvino.Core()
+        capabilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        wanted = {"bfloat16": "BF16", "float16": "FP16"}.get(precision)
+        if wanted is not None and wanted not in capabilities:
+            raise BackendError(f"OpenVINO does not compute in {precision} on this processor.")
+        self._card, self._precision, self._parts = card, precision, parts(net)
+        self._models: dict[str, object] = {}
+        self._requests: dict[tuple, object] = {}
+
+    def __call__(self, module, x, poll):
+        import torch
+
+        if isinstance(module, torch.nn.Identity):
+            return x
+        part = self._parts[id(module)]
+        request = self._request(part, tuple(x.shape))
+        request.start_async({0: np.ascontiguousarray(x.numpy())}, share_inputs=True)
+        try:
+            while not request.wait_for(POLL_MILLISECONDS):
+                poll(0)
+        except BaseException:
+            request.cancel()
+            raise
+        poll(len(_layers(module)))
+        made = torch.from_numpy(request.get_output_tensor(0).data).permute(0, 3, 1, 2)  # it was asked for as NHWC
+        return made.clone() if part.startswith("tail") else made  # the next strip overwrites the request's memory
+
+    def _request(self, part: str, shape: tuple[int, ...]):
+        key = (part, shape)
+        if key not in self._requests:
+            if len(self._requests) >= KEPT_SHAPES:
+                self._requests.pop(next(iter(self._requests)))
+            self._requests[key] = self._compiled(part, shape).create_infer_request()
+        return self._requests[key]
+
+    def _compiled(self, part: str, shape: tuple[int, ...]):
+        import openvino
+
+        try:
+            model = self._core.read_model(self._file(part))
+            model.reshape({0: list(shape)})
+            prepared = openvino.preprocess.PrePostProcessor(model)
+            prepared.output().model().set_layout(openvino.Layout("NCHW"))
+            prepared.output().tensor().set_layout(openvino.Layout("NHWC"))
+            options = {
+                "INFERENCE_PRECISION_HINT": "f32",  # of what has no shorter type of its own
+                "INFERENCE_NUM_THREADS": physical_cores(),
+                "PERFORMANCE_HINT": "LATENCY",
+            }
+            return self._core.compile_model(prepared.build(), "CPU", options)
+        except RuntimeError as error:
+            raise BackendError(f"OpenVINO cannot execute {self._card.id}: {first_line(error)}.") from error
+
+    def _file(self, part: str):
+        precision = self._precision if part.startswith("trunk") else "float32"
+        name = f"{part}-{precision}"
+        return converted(
+            self._card, name, ".xml", ("openvino",), lambda path: _convert(self._card, part, precision, path)
+        )
+
+
+def _convert(card: ModelCard, part: str, precision: str, path) -> None:
+    import openvino
+    import torch
+
+    from .torch_lean import shorten
+
+    module = plain_part(card, part)
+    layers = _layers(module)
+    channels = layers[0].in_channels
+    if precision != "float32":
+        shorten(module, getattr(torch, precision), stays=layers[0])
+    with torch.inference_mode(False), torch.no_grad():
+        model = openvino.convert_model(
+            module,
+            example_input=torch.zeros(1, channels, 32, 32),
+            input=[openvino.PartialShape([-1, channels, -1, -1])],
+        )
+    openvino.save_model(model, path, compress_to_fp16=False)
+
+
+def _layers(module) -> list:
+    from torch import nn
+
+    return [layer for layer in module.modules() if isinstance(layer, nn.Conv2d)]

@@ -1,0 +1,37 @@
+"""torch.compile under the trunks and tails of a network, where the machine has a compiler."""
+
+from __future__ import annotations
+
+import torch
+
+from ..catalog import ModelCard
+from ..errors import BackendError
+from .conversions import first_line, parts, plain_part
+
+
+class CompiledExecutor:
+    """Executes trunks and tails that are compiled anew for each shape; see ``tiling.Execute``.
+
+    It compiles its own copy of the network: the hooks that poll between layers would break the graph of the other.
+    """
+
+    def __init__(self, card: ModelCard, net, device: str):
+        self._card, self._parts, self._device = card, parts(net), device
+        self._compiled: dict[str, object] = {}
+
+    def __call__(self, module, x, poll):
+        if isinstance(module, torch.nn.Identity):
+            return x
+        part = self._parts[id(module)]
+        if part not in self._compiled:
+            copy = plain_part(self._card, part).to(self._device, memory_format=torch.channels_last)
+            self._compiled[part] = torch.compile(copy, dynamic=False)
+        poll(0)
+        try:
+            made = self._compiled[part](x)
+        except RuntimeError as error:
+            if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+                raise
+            raise BackendError(f"torch.compile does not work here: {first_line(error)}.") from error
+        poll(sum(isinstance(layer, torch.nn.Conv2d) for layer in module.modules()))
+        return made

@@ -1,0 +1,186 @@
+"""What ``superres bench`` has measured, as a table for a terminal, as pictures, and as docs/PERFORMANCE.md."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+#: Ways of which the best of several tiles counts.
+_TILED = ("tiles", "monai")
+
+
+def rows(result: dict) -> list[tuple[str, ...]]:
+    """A speed measurement as a table; the first row names the columns."""
+    table = [("way", "s a slice", "MVoxel/s", "GFLOP/s", "of ceiling", "peak MB", "difference", "around")]
+    for entry in _without_worse_tiles(result["ways"]):
+        if "problem" in entry:
+            table.append((entry["label"], entry["problem"], "", "", "", "", "", ""))
+            continue
+        if entry["way"] == "ceiling":
+            table.append((entry["label"], "", "", f"{entry['gflops']:.0f}", "100 %", "", "", ""))
+            continue
+        voxels = result["size"][0] * result["size"][1] * result["scale"] ** 2 / entry["seconds_a_slice"] / 1e6
+        share, different = entry.get("share_of_ceiling"), entry.get("largest_difference")
+        around = entry.get("around_the_network")
+        table.append(
+            (
+                entry["label"],
+                f"{entry['seconds_a_slice']:.3f}",
+                f"{voxels:.2f}",
+                f"{entry['gflops']:.0f}",
+                f"{share:.0%}" if share is not None else "",
+                f"{(entry['gpu_peak_bytes'] or entry['peak_bytes']) / 1e6:.0f}",
+                f"{different:.1e}" if different is not None else "",
+                f"{around:.0%}" if around is not None else "",
+            )
+        )
+    return table
+
+
+def _without_worse_tiles(entries: list[dict]) -> list[dict]:
+    """Of each tiled way only its quickest tile, which is what others would use."""
+    best = {}
+    for entry in entries:
+        if entry["way"] in _TILED and "seconds" in entry:
+            known = best.setdefault(entry["way"], entry)
+            best[entry["way"]] = min(known, entry, key=lambda one: one["seconds_a_slice"])
+    return [entry for entry in entries if entry["way"] not in best or entry is best[entry["way"]]]
+
+
+def series_rows(result: dict) -> list[tuple[str, ...]]:
+    """A series (scaling, memory, skipping) as a table."""
+    if result["kind"] == "skipping":
+        named = [("what is constant skipped", result["skipped"]), ("everything computed", result["everything"])]
+    else:
+        named = [(" x ".join(map(str, run["size"])) + _destination(run), run) for run in result["runs"]]
+    table = [("volume", "s", "s a slice", "peak MB", "beyond input and output, MB", "skipped")]
+    for name, run in named:
+        if "problem" in run:
+            table.append((name, run["problem"], "", "", "", ""))
+            continue
+        slices = run["size"][2] if "size" in run else None
+        beyond = (run["peak_bytes"] - run["input_bytes"] - run["output_bytes"]) / 1e6 if "input_bytes" in run else None
+        table.append(
+            (
+                name,
+                f"{run['seconds']:.2f}",
+                f"{run['seconds'] / slices:.4f}" if slices else "",
+                f"{run['peak_bytes'] / 1e6:.0f}",
+                f"{beyond:.0f}" if beyond is not None else "",
+                f"{run['skipped_share']:.0%}",
+            )
+        )
+    return table
+
+
+def _destination(run: dict) -> str:
+    return "" if "to_file" not in run else ", to a file" if run["to_file"] else ", in memory"
+
+
+def draw(result: dict, path: Path) -> None:
+    """The picture of a measurement: bars of time for each way, or curves of time and memory."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    if result["kind"] == "speed":
+        entries = [entry for entry in _without_worse_tiles(result["ways"]) if "seconds" in entry]
+        figure, axes = plt.subplots(figsize=(8, 0.35 * len(entries) + 1), layout="constrained")
+        colours = ["tab:blue" if entry["way"] == "upscale" else "tab:gray" for entry in entries]
+        axes.barh([entry["label"] for entry in entries], [entry["seconds_a_slice"] for entry in entries], color=colours)
+        axes.invert_yaxis()
+        axes.set_xlabel(f"seconds for a slice of {result['size'][0]} x {result['size'][1]} pixels")
+    else:
+        runs = [run for run in result["runs"] if "seconds" in run]
+        figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
+        for label, chosen in _curves(runs):
+            voxels = [run["size"][0] * run["size"][1] * run["size"][2] for run in chosen]
+            left.loglog(voxels, [run["seconds"] for run in chosen], "o-", label=label)
+            right.loglog(voxels, [run["peak_bytes"] / 1e6 for run in chosen], "o-", label=label)
+        left.set(xlabel="voxels of the input", ylabel="seconds")
+        right.set(xlabel="voxels of the input", ylabel="peak memory, MB")
+        left.legend()
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+
+
+def _curves(runs: list[dict]) -> list[tuple[str, list[dict]]]:
+    few = min(run["size"][2] for run in runs)
+    side = min(run["size"][0] for run in runs if run["size"][2] != few) if any(r["size"][2] != few for r in runs) else 0
+    more_slices = [run for run in runs if run["size"][0] == side]
+    larger = [run for run in runs if run["size"][2] == few]
+    return [(name, chosen) for name, chosen in (("more slices", more_slices), ("larger slices", larger)) if chosen]
+
+
+def write_document(folder: Path, target: Path) -> None:
+    """Write docs/PERFORMANCE.md and its pictures from the measurements in a folder."""
+    parts = [_INTRODUCTION]
+    for path in sorted(folder.glob("*.json")):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        parts.append(f"## {_title(result)}\n\n{_machine(result)}")
+        table = rows(result) if result["kind"] == "speed" else series_rows(result)
+        parts.append(_markdown(table))
+        if result["kind"] in ("speed", "scaling"):
+            picture = path.with_suffix(".png")
+            draw(result, picture)
+            parts.append(f"![{_title(result)}]({picture.relative_to(target.parent).as_posix()})")
+        parts += _conclusions(result) if result["kind"] == "speed" else []
+    target.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+_INTRODUCTION = """# Performance
+
+`make bench-report` writes this page from the measurements in `docs/bench`, which `make bench` makes. Every figure is a
+median of runs in which all ways took turns on the same machine. *upscale* is the whole run from voxels to voxels:
+intensity, network, consistency with the input, rounding. The other ways are the network alone, slice by slice.
+
+- GFLOP/s count the operations of the network as it was trained. The tails of EDSR-ISE are computed with fewer, so their
+  share of the ceiling may exceed what was really multiplied.
+- The ceiling is the quickest 3 x 3 convolution of 64 channels that PyTorch does on this machine.
+- *difference* is the largest one from the whole slice in plain float32, as a share of the intensity range.
+- *around* is the share of the run that is not the network.
+- Of tiles and windows (128, 192 or 256 pixels) the quickest is shown."""
+
+
+def _title(result: dict) -> str:
+    model = f"`{result['model']}`"
+    if result["kind"] == "speed":
+        size = " x ".join(map(str, result["size"]))
+        return f"{model}, {size} voxels of {result['type']}, {result['device']}"
+    names = {
+        "scaling": "against volume size",
+        "memory": "memory of large volumes",
+        "skipping": f"skipping on {result.get('image')}",
+    }
+    return f"{model}, {names[result['kind']]}, {result['device']}"
+
+
+def _machine(result: dict) -> str:
+    about = result["machine"]
+    versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items() if number)
+    place = about["graphics_card"] or f"{about['processor']}, {about['cores']} cores"
+    backend = f"; executed by {result['backend']}, float32" if "backend" in result else ""
+    return f"{place}; {versions}{backend}."
+
+
+def _markdown(table: list[tuple[str, ...]]) -> str:
+    lines = ["| " + " | ".join(row) + " |" for row in table]
+    return "\n".join([lines[0], "|---" + "|---:" * (len(table[0]) - 1) + "|", *lines[1:]])
+
+
+def _conclusions(result: dict) -> list[str]:
+    """Ratios that the table holds, said in a list."""
+    seconds = {entry["label"]: entry["seconds_a_slice"] for entry in result["ways"] if "seconds" in entry}
+    lines = []
+    for precision in ("float32", "bfloat16", "float16"):
+        ours = {label: value for label, value in seconds.items() if label.startswith("upscale") and precision in label}
+        others = {label: value for label, value in seconds.items() if not label.startswith("upscale")}
+        same = {label: value for label, value in others.items() if label.endswith(precision)}
+        if not ours:
+            continue
+        best = min(ours, key=ours.get)
+        for label in ("eager, float32", *sorted(same)):
+            if label in others:
+                lines.append(f"- {best} is {others[label] / ours[best]:.2f} times as quick as {label}.")
+    return ["\n".join(dict.fromkeys(lines))] if lines else []

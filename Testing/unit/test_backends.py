@@ -1,0 +1,221 @@
+"""Other libraries execute the same network, and the quickest that agrees is chosen."""
+
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from SuperResolutionLib.backends import choice, conversions, torch_backend
+from SuperResolutionLib.backends.choice import Trial, choose, tolerance, windows
+from SuperResolutionLib.catalog import ModelCatalog
+from SuperResolutionLib.errors import BackendError, Cancelled, UsageError
+from SuperResolutionLib.upscaler import Options, upscale
+from SuperResolutionLib.volume import Volume
+from Testing.tiny_model import write_model
+
+LIBRARIES = ("openvino", "onnxruntime")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    """Converted networks of these tests are nobody else's."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+            patch.setenv(variable, str(folder))
+        patch.setattr(conversions, "cache_folder", lambda: folder / "converted")
+        yield folder / "converted"
+
+
+@pytest.fixture(scope="module")
+def cards(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    write_model(folder, "edsr-ise-test-x2-psnr")
+    write_model(folder, "srgan-test-x2-psnr", architecture="srgan")
+    write_model(folder, "span-test-x2-psnr", architecture="span", fused=True, blocks=2, input_gain=16.0)
+    return {card.architecture: card for card in ModelCatalog([folder]).cards}
+
+
+def nothing(*_):
+    return None
+
+
+def planes(count=2, height=33, width=26):
+    return np.random.default_rng(2).random((count, 1, height, width)).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", ["edsr_ise", "srgan", "span"])
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_library_gives_the_same_result(cards, library, name, cache):
+    model = torch_backend.load(cards[name], "cpu")
+    expected = model.enlarge(planes(), 8, nothing)
+    model.use(library, "float32")
+    assert np.abs(model.enlarge(planes(), 8, nothing) - expected).max() <= 1e-5
+    assert np.abs(model.enlarge(planes(1, 20, 40), 100, nothing)).max() > 0
+    assert any(cards[name].sha256[:32] in path.name for path in cache.iterdir())
+    assert not [path for path in cache.iterdir() if path.name.startswith(".")]
+
+
+def test_a_short_precision_in_openvino(cards):
+    model = torch_backend.load(cards["edsr_ise"], "cpu")
+    expected = model.enlarge(planes(), 8, nothing)
+    try:
+        model.use("openvino", "bfloat16")
+    except BackendError as error:  # a processor without it says so, and nothing else happens
+        assert "does not compute in bfloat16" in str(error)
+        return
+    assert 0 < np.abs(model.enlarge(planes(), 8, nothing) - expected).max() < 1e-2
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_what_was_converted_is_used_again(cards, library, monkeypatch):
+    torch_backend.load(cards["span"], "cpu").enlarge(planes(), 8, nothing)
+    model = torch_backend.load(cards["span"], "cpu")
+    model.use(library, "float32")
+    model.enlarge(planes(), 8, nothing)
+    monkeypatch.setattr(torch_backend, "build", pytest.fail)
+    again = torch_backend.TorchModel(model.net, 2, "cpu", card=cards["span"])
+    again.use(library, "float32")
+    assert np.isfinite(again.enlarge(planes(), 8, nothing)).all()
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_cancel_inside_a_library(cards, library):
+    model = torch_backend.load(cards["srgan"], "cpu")
+    model.use(library, "float32")
+    model.enlarge(planes(1, 700, 700), 700, nothing)
+
+    def stop(_layers=1):
+        raise Cancelled("stopped")
+
+    began = time.monotonic()
+    with pytest.raises(Cancelled):
+        model.enlarge(planes(1, 700, 700), 700, stop)
+    assert time.monotonic() - began < 5
+    assert np.isfinite(model.enlarge(planes(), 8, nothing)).all(), "it can be used again"
+
+
+def test_a_conversion_that_fails_leaves_pytorch_and_a_line(cards, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("an operator is not known\nand much more")
+
+    monkeypatch.setattr("SuperResolutionLib.backends.openvino_backend._convert", fail)
+    monkeypatch.setattr(conversions, "__version__", "never converted")
+    volume = Volume(np.random.default_rng(0).integers(0, 255, (2, 20, 20)).astype(np.uint8), np.eye(4))
+    expected = upscale(volume, cards["srgan"], Options(device="cpu"))
+    result = upscale(volume, cards["srgan"], Options(device="cpu", backend="openvino"))
+    execution = result.report["execution"]
+    assert execution["backend"] == "torch" and "an operator is not known" in execution["trials"][1]["problem"]
+    assert "much more" not in str(execution) and "openvino" in result.provenance["Execution"]
+    np.testing.assert_array_equal(result.sr.array, expected.sr.array)
+
+
+def test_a_library_that_is_missing(cards, monkeypatch):
+    def missing(name):
+        raise BackendError(f"The Python package {name} is not installed.")
+
+    monkeypatch.setattr("SuperResolutionLib.backends.openvino_backend.package_version", missing)
+    volume = Volume(np.random.default_rng(0).integers(0, 255, (2, 20, 20)).astype(np.uint8), np.eye(4))
+    options = Options(device="cpu", backend="openvino", precision="float32")
+    result = upscale(volume, cards["srgan"], options)
+    assert "openvino is not installed" in result.report["execution"]["reason"]
+    assert result.report["execution"]["backend"] == "torch"
+    with pytest.raises(UsageError, match="no backend 'abacus'.*openvino"):
+        upscale(volume, cards["srgan"], Options(device="cpu", backend="abacus"))
+
+
+class Pretended:
+    """A model whose candidates take the seconds and have the errors that the test says; no time passes."""
+
+    device = "cpu"
+
+    def __init__(self, monkeypatch, **candidates):
+        self.candidates, self.now = candidates, 0.0
+        self.backend, self.precision = "torch", "float32"
+        monkeypatch.setattr(choice.time, "perf_counter", lambda: self.now)
+
+    def use(self, backend, precision):
+        if f"{backend}_{precision}" not in self.candidates:
+            raise BackendError(f"The Python package {backend} is not installed.")
+        self.backend, self.precision = backend, precision
+
+    def strip_rows(self, _width, _wanted):
+        return 8
+
+    def enlarge(self, batch, _rows, _poll):
+        seconds, error = self.candidates[f"{self.backend}_{self.precision}"]
+        self.now += seconds
+        return batch + np.float32(error)
+
+
+@pytest.mark.parametrize(
+    ("candidates", "allowed", "taken"),
+    [
+        ({"openvino_float32": (0.5, 1e-7)}, 1e-3, ("openvino", "float32")),
+        ({"openvino_float32": (0.95, 1e-7)}, 1e-3, ("torch", "float32")),
+        ({"openvino_float32": (0.5, 0.1)}, 1e-3, ("torch", "float32")),
+        ({"openvino_float32": (0.5, 1e-7), "openvino_bfloat16": (0.2, 4e-4)}, 1e-3, ("openvino", "bfloat16")),
+        ({"openvino_float32": (0.5, 1e-7), "openvino_bfloat16": (0.2, 8e-4)}, 1e-3, ("openvino", "float32")),
+        ({"torch_bfloat16": (0.6, 1e-4), "onnxruntime_float32": (0.7, 0)}, 1e-3, ("torch", "bfloat16")),
+        ({}, 1e-3, ("torch", "float32")),
+    ],
+)
+def test_the_quickest_that_agrees_is_taken(monkeypatch, candidates, allowed, taken):
+    model = Pretended(monkeypatch, torch_float32=(1.0, 0), **candidates)
+    chosen = choose(model, planes(3, 64, 64), 10**9, allowed, "auto", "auto", nothing)
+    assert (chosen.backend, chosen.precision) == taken == (model.backend, model.precision)
+    assert chosen.summary()["trials"][0]["backend"] == "torch" and chosen.reason
+    if taken != ("torch", "float32"):
+        assert "times as quick" in chosen.reason and "1.0e-03 is allowed" in chosen.reason
+
+
+def test_what_was_asked_for_limits_the_choice(monkeypatch):
+    candidates = {"openvino_float32": (0.5, 0), "openvino_bfloat16": (0.1, 1e-5), "onnxruntime_float32": (0.3, 0)}
+    model = Pretended(monkeypatch, torch_float32=(1.0, 0), torch_bfloat16=(0.4, 0.5), **candidates)
+
+    def chosen(backend, precision, pixels=10**9):
+        found = choose(model, planes(3, 64, 64), pixels, 1e-3, backend, precision, nothing)
+        return found.backend, found.precision
+
+    assert chosen("auto", "float32") == ("onnxruntime", "float32")
+    assert chosen("openvino", "auto") == ("openvino", "bfloat16")
+    assert chosen("openvino", "float32") == ("openvino", "float32")
+    assert chosen("torch", "auto") == ("torch", "float32")
+    assert chosen("torch", "bfloat16") == ("torch", "bfloat16")
+    assert chosen("auto", "auto", pixels=64 * 64 * 90) == ("openvino", "bfloat16")
+    assert chosen("auto", "auto", pixels=64 * 64) == ("torch", "float32"), "so little is not worth a trial"
+
+
+def test_float32_that_is_slower_is_taken_only_if_asked_for(monkeypatch):
+    model = Pretended(monkeypatch, torch_float32=(1.0, 0), openvino_float32=(2.0, 0))
+    assert choose(model, planes(), 10**9, 1e-3, "auto", "auto", nothing).backend == "torch"
+    assert choose(model, planes(), 10**9, 1e-3, "openvino", "auto", nothing).backend == "openvino"
+
+
+def test_tolerances_follow_the_type():
+    assert tolerance(np.dtype(np.uint8), 255.0) == 0.5 / 255
+    assert tolerance(np.dtype(np.int16), 2000.0) == 0.5 / 2000
+    assert tolerance(np.dtype(np.float32), 7.0) == 1e-4
+
+
+def test_windows_show_the_most_structure():
+    volume = np.zeros((9, 1, 300, 400), np.float32)
+    volume[:, :, 180:280, 280:390] = np.random.default_rng(0).random((9, 1, 100, 110))
+    found = windows(9, 300, 400, lambda number: volume[number])
+    assert found.shape == (3, 1, 128, 128) and (found.std(axis=(1, 2, 3)) > 0.1).all()
+    assert windows(1000, 8, 8, lambda number: volume[0, :, :8, :8]).shape == (256, 1, 8, 8)
+    assert windows(1, 4, 400, lambda number: volume[0, :, :4, :]).shape == (1, 1, 4, 128)
+
+
+def test_a_trial_on_a_real_model_names_what_it_tried(cards, monkeypatch):
+    monkeypatch.setattr(choice, "_is_short", lambda *_: False)
+    volume = Volume(np.random.default_rng(0).integers(0, 255, (2, 64, 64)).astype(np.uint8), np.eye(4))
+    result = upscale(volume, cards["edsr_ise"], Options(device="cpu"))
+    execution = result.report["execution"]
+    tried = {(trial["backend"], trial["precision"]) for trial in execution["trials"]}
+    assert {("torch", "float32"), ("openvino", "float32"), ("onnxruntime", "float32")} <= tried
+    exact = upscale(volume, cards["edsr_ise"], Options(device="cpu", backend="torch", precision="float32"))
+    assert np.abs(result.sr.array.astype(int) - exact.sr.array).max() <= 1
+    assert result.provenance["Execution"].startswith(f"{execution['backend']}, {execution['precision']}")
+    assert Trial("torch", "float32").problem == "" and torch.is_inference_mode_enabled() is False

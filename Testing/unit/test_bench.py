@@ -1,0 +1,124 @@
+"""``superres bench``: what it counts, what it measures in processes of their own, and the page that it writes."""
+
+import json
+
+import pytest
+
+from SuperResolutionLib import cli_bench
+from SuperResolutionLib.catalog import ModelCatalog
+from SuperResolutionLib.cli_bench import bench, network_flops, ways
+from SuperResolutionLib.cli_bench_child import phantom
+from SuperResolutionLib.cli_bench_report import rows, write_document
+from Testing.run_cli import run_here
+from Testing.tiny_model import write_model
+
+
+def entry(label, way, seconds, precision="float32", **more):
+    about = {"label": label, "way": way, "precision": precision, "slices": 2, "peak_bytes": 3e8, "gpu_peak_bytes": 0}
+    if seconds is None:
+        return about | {"gflops": 100.0}
+    return about | {"seconds": 2 * seconds, "seconds_a_slice": seconds, "gflops": 10.0 / seconds, **more}
+
+
+RESULT = {
+    "kind": "speed",
+    "model": "a-x4-psnr",
+    "scale": 4,
+    "size": [256, 256, 2],
+    "type": "int16",
+    "device": "cpu",
+    "machine": {"processor": "one", "cores": 2, "graphics_card": None, "versions": {"torch": "2.9", "monai": None}},
+    "ways": [
+        entry("ceiling, float32", "ceiling", None),
+        entry("upscale, torch, float32", "upscale", 0.2, share_of_ceiling=0.5, around_the_network=0.04),
+        entry("eager, float32", "eager", 0.5, largest_difference=0.0),
+        entry("tiles 128, float32", "tiles", 0.4),
+        entry("tiles 192, float32", "tiles", 0.3),
+        {"label": "monai 128, float32", "way": "monai", "precision": "float32", "slices": 2, "problem": "not there"},
+    ],
+}
+RUN = {"seconds": 1.0, "network_seconds": 0.9, "skipped_share": 0.25, "peak_bytes": 9e8}
+
+
+def test_operations_are_those_of_the_network_as_it_was_trained(tmp_path):
+    write_model(tmp_path, "edsr-ise-test-x4-psnr", features=64, blocks=16)
+    card = ModelCatalog([tmp_path]).cards[0]
+    assert network_flops(card, 256, 256) == pytest.approx(257e9, rel=0.01)
+    assert network_flops(card, 128, 256) == pytest.approx(network_flops(card, 256, 256) / 2, rel=1e-3)
+
+
+def test_the_phantom_has_no_constant_part_and_begins_alike_whatever_its_length():
+    short, long = phantom((64, 48, 2), "int16"), phantom((64, 48, 5), "int16")
+    assert (long.array[:2] == short.array).all() and long.size == (64, 48, 5)
+    assert all((long.array[:, y : y + 8, x : x + 8].std(axis=(1, 2)) > 0).all() for y in (0, 40) for x in (0, 56))
+
+
+def test_ways_of_others_are_measured_on_request():
+    alone, beside = ({way["way"] for way in ways("cpu", peers)} for peers in (False, True))
+    assert alone == {"ceiling", "upscale"}
+    assert beside - alone == {"eager", "channels_last", "openvino alone", "onnxruntime alone", "tiles", "monai"}
+    assert {way["backend"] for way in ways("cuda", False) if way["way"] == "upscale"} == {"torch", "compile"}
+
+
+def test_two_ways_in_processes_of_their_own(models, monkeypatch):
+    monkeypatch.setenv("SUPERRESOLUTION_MODELS", str(models))
+    chosen = ("ceiling, float32", "upscale, torch, float32", "eager, float32")
+    found = [way for way in ways("cpu", True) if way["label"] in chosen]
+    found.append({"label": "nothing", "way": "no such way", "precision": "float32"})
+    monkeypatch.setattr(cli_bench, "ways", lambda *_: found)
+    card = ModelCatalog([models]).find("edsr-ise-test-x2-psnr")
+    result = json.loads(json.dumps(bench(card, (24, 20, 3), "int16", "cpu", True, 1, 2)))
+    ceiling, ours, eager, nothing = result["ways"]
+    assert ceiling["gflops"] > 0 and ours["share_of_ceiling"] > 0 and eager["largest_difference"] == 0
+    assert ours["largest_difference"] < 1e-5 and ours["slices"] == 3 and eager["slices"] == 2
+    assert 0 < ours["around_the_network"] < 1 and ours["peak_bytes"] > 5e7 and len(ours["rounds"]) == 1
+    assert "KeyError" in nothing["problem"]
+
+
+def test_of_tiles_the_quickest_counts_and_problems_are_said():
+    table = rows(RESULT)
+    labels = [row[0] for row in table]
+    assert "tiles 192, float32" in labels and "tiles 128, float32" not in labels
+    assert ("monai 128, float32", "not there", "", "", "", "", "", "") in table
+    assert table[2][:3] == ("upscale, torch, float32", "0.200", "5.24") and table[2][-1] == "4%"
+
+
+def test_the_page_is_written_from_the_measurements(tmp_path):
+    folder, page = tmp_path / "docs" / "bench", tmp_path / "docs" / "PERFORMANCE.md"
+    folder.mkdir(parents=True)
+    about = {key: RESULT[key] for key in ("model", "device", "machine")} | {"backend": "torch"}
+    runs = [{"size": [side, side, count], **RUN} for side, count in ((128, 10), (128, 100), (64, 4), (256, 4))]
+    series = {
+        "2-scaling": about | {"kind": "scaling", "runs": [*runs, {"size": [9, 9, 4], "problem": "too small"}]},
+        "3-memory": about
+        | {
+            "kind": "memory",
+            "runs": [{"size": [512, 512, 9], "to_file": True, "input_bytes": 1e8, "output_bytes": 0, **RUN}],
+        },
+        "4-skipping": about | {"kind": "skipping", "image": "head.nii", "skipped": RUN, "everything": RUN},
+        "1-speed": RESULT,
+    }
+    for name, result in series.items():
+        (folder / f"{name}.json").write_text(json.dumps(result), encoding="utf-8")
+    write_document(folder, page)
+    text = page.read_text(encoding="utf-8")
+    assert text.index("256 x 256 x 2 voxels of int16") < text.index("against volume size") < text.index("head.nii")
+    assert "upscale, torch, float32 is 2.50 times as quick as eager, float32" in text
+    assert "512 x 512 x 9, to a file" in text and "| 800 |" in text and "too small" in text
+    assert (folder / "1-speed.png").stat().st_size > 1000 and "![" in text and "bench/2-scaling.png" in text
+
+
+@pytest.mark.usefixtures("only_these_models")
+def test_options_that_do_not_fit_are_refused(tmp_path):
+    model = ["--model", "edsr-ise-test-x2-psnr"]
+    for arguments, words in (
+        (["--size", "12"], "IxJxK"),
+        (["--type", "int7"], "uint8"),
+        (["--series", "colours"], "scaling"),
+        (["--series", "skipping"], "--image"),
+        (["--backend", "abacus"], "openvino"),
+    ):
+        ended = run_here("bench", *model, *arguments)
+        assert ended.status == 2 and words in ended.sentence()
+    ended = run_here("bench-report", tmp_path, tmp_path / "page.md")
+    assert ended.status == 2 and "superres bench --output" in ended.sentence()

@@ -1,0 +1,237 @@
+"""Batches, strips and precisions, memory that runs out, cancelling, and what a run leaves behind."""
+
+import time
+import types
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from SuperResolutionLib import pipeline, tiling
+from SuperResolutionLib.backends import torch_backend
+from SuperResolutionLib.backends.torch_backend import TorchModel
+from SuperResolutionLib.catalog import ModelCatalog
+from SuperResolutionLib.errors import Cancelled, ResourceError
+from SuperResolutionLib.upscaler import Options, upscale
+from SuperResolutionLib.volume import Volume
+from Testing.tiny_model import write_model
+from Testing.unit.test_tiling import SMALL, build
+
+CPU = {"device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def card(tmp_path_factory):
+    return ModelCatalog([write_model(tmp_path_factory.mktemp("models"), "edsr-ise-test-x4-psnr").parent]).cards[0]
+
+
+def image(slices=5, height=40, width=32, dtype=np.int16, seed=0):
+    array = np.random.default_rng(seed).integers(-900, 900, (slices, height, width)).astype(dtype)
+    return Volume(array, np.eye(4), "v")
+
+
+def nothing(*_):
+    return None
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_batches_and_strips_do_not_change_the_result(name):
+    net = build(name, 4, bicubic_skip=name not in ("vdsr", "pgan"))
+    planes = np.random.default_rng(3).random((5, 1, 37, 29)).astype(np.float32)
+    with torch.inference_mode():
+        expected = net(torch.from_numpy(planes)).numpy()
+    model = TorchModel(net, 4, "cpu")
+    scale = max(1.0, float(np.abs(expected).max()))
+    for count in (1, 2, 5):
+        for rows in (3, 8, 100):
+            parts = [model.enlarge(planes[first : first + count], rows, nothing) for first in range(0, 5, count)]
+            assert np.abs(np.concatenate(parts) - expected).max() <= 1e-5 * scale
+    assert np.abs(model.enlarge(planes[0], 8, nothing) - expected[0]).max() <= 1e-5 * scale
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_a_short_precision_is_close(name):
+    net = build(name, 2, bicubic_skip=True)
+    planes = np.random.default_rng(3).random((2, 1, 21, 18)).astype(np.float32)
+    model = TorchModel(net, 2, "cpu")
+    exact = model.enlarge(planes, 8, nothing)
+    model.use("torch", "bfloat16")
+    rough = model.enlarge(planes, 8, nothing)
+    assert 0 < np.abs(rough - exact).max() < 0.05 * max(1.0, float(np.abs(exact).max()))
+    model.use("torch", "float32")
+    np.testing.assert_array_equal(model.enlarge(planes, 8, nothing), exact)
+
+
+def test_sums_over_blocks_stay_in_float32():
+    """What makes the short precision safe: the same network rounded throughout is several times farther off."""
+    net = build("edsr_ise", 2, bicubic_skip=True)
+    planes = np.random.default_rng(3).random((1, 1, 48, 48)).astype(np.float32)
+    model = TorchModel(net, 2, "cpu")
+    exact = model.enlarge(planes, 8, nothing)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        rounded = net(torch.from_numpy(planes)).float().numpy()
+    model.use("torch", "bfloat16")
+    kept = model.enlarge(planes, 8, nothing)
+    assert 1.5 * np.abs(kept - exact).mean() < np.abs(rounded - exact).mean()
+
+
+def out_of_memory(*_):
+    raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 10 bytes.")
+
+
+def test_memory_that_runs_out_takes_fewer_planes_then_fewer_rows(monkeypatch):
+    net = build("srgan", 2)
+    planes = np.random.default_rng(3).random((4, 1, 40, 16)).astype(np.float32)
+    model, inner, tried = TorchModel(net, 2, "cpu"), tiling.run, []
+    expected = model.enlarge(planes, 40, nothing)
+
+    def scarce(net, batch, rows, *rest):
+        tried.append((len(batch), rows))
+        if len(batch) > 1 or rows > 10:
+            out_of_memory()
+        return inner(net, batch, rows, *rest)
+
+    monkeypatch.setattr(tiling, "run", scarce)
+    made = model.enlarge(planes, 40, nothing)
+    assert np.abs(made - expected).max() <= 1e-5 * np.abs(expected).max()
+    assert tried[:4] == [(4, 40), (1, 40), (1, 20), (1, 10)]
+    tried.clear()
+    model.enlarge(planes[:1], 40, nothing)
+    assert tried == [(1, 10)], "what was found out once is kept"
+
+
+def test_memory_that_runs_out_on_a_graphics_card_goes_on_on_the_cpu(card, monkeypatch):
+    """No graphics card is needed: the model is told that it is on one, and its memory is made to run out."""
+    source, inner, left = image(slices=4), tiling.run, []
+    expected = upscale(source, card, Options(**CPU)).sr.array
+    model = torch_backend.load(card, "cpu")
+
+    def scarce(*arguments):
+        left.append(model.device)
+        if model.device != "cpu" and len(left) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return inner(*arguments)
+
+    monkeypatch.setattr(tiling, "run", scarce)
+    monkeypatch.setattr(TorchModel, "_upload", lambda _self, array: torch.from_numpy(np.ascontiguousarray(array)))
+    monkeypatch.setattr(pipeline, "BATCH_PIXELS_GPU", 1)
+    model.device = "cuda:0"
+    result = upscale(source, card, Options(**CPU), load=lambda *_: model)
+    assert np.abs(result.sr.array.astype(int) - expected).max() <= 1
+    assert left[:3] == ["cuda:0"] * 3 and left[3:] == ["cpu"] * 2
+    assert result.report["device"] == "cpu" and any(
+        "the rest was computed" in text for text in result.report["notices"]
+    )
+
+
+@pytest.mark.parametrize("stage", ["bicubic_upsample", "bicubic_downsample", "make_consistent"])
+def test_memory_that_runs_out_after_the_network_on_a_graphics_card(card, monkeypatch, stage):
+    source = image(slices=2)
+    expected = upscale(source, card, Options(**CPU))
+    model, inner, calls = torch_backend.load(card, "cpu"), getattr(torch_backend, stage), []
+
+    def scarce(*arguments):
+        calls.append(None)
+        if len(calls) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return inner(*arguments)
+
+    monkeypatch.setattr(torch_backend, stage, scarce)
+    monkeypatch.setattr(TorchModel, "_upload", lambda _self, array: torch.from_numpy(np.ascontiguousarray(array)))
+    model.device = "cuda:0"
+    result = upscale(source, card, Options(**CPU), load=lambda *_: model)
+    assert len(calls) > 1
+    assert np.abs(result.sr.array.astype(int) - expected.sr.array).max() <= 1
+    np.testing.assert_array_equal(result.bicubic.array, expected.bicubic.array)
+
+
+def test_memory_that_never_suffices_is_one_sentence(card, monkeypatch):
+    monkeypatch.setattr(tiling, "run", out_of_memory)
+    with pytest.raises(ResourceError, match="32 x 40.*region"):
+        upscale(image(), card, Options(**CPU))
+
+
+@pytest.mark.parametrize("stage", ["consistent", "shrink", "bicubic"])
+def test_a_failure_after_the_network_reaches_the_caller(card, stage):
+    model = torch_backend.load(card, "cpu")
+
+    def fail(*_):
+        raise MemoryError(stage)
+
+    setattr(model, stage, fail)
+    with pytest.raises(MemoryError, match=stage):
+        upscale(image(), card, Options(**CPU), load=lambda *_: model)
+
+
+@pytest.mark.parametrize("stage", ["enlarge", "consistent", "shrink", "bicubic"])
+def test_cancel_at_every_stage(card, stage):
+    model, wish = torch_backend.load(card, "cpu"), []
+    inner = getattr(model, stage)
+
+    def and_cancel(*arguments):
+        wish.append(time.monotonic())
+        return inner(*arguments)
+
+    setattr(model, stage, and_cancel)
+    with pytest.raises(Cancelled):
+        upscale(image(slices=50), card, Options(**CPU), cancelled=lambda: bool(wish), load=lambda *_: model)
+    assert time.monotonic() - wish[0] < 1
+
+
+def test_cancel_inside_one_large_trunk():
+    """The trunk of one slice takes many seconds; between two of its layers it is left."""
+    net = build("edsr_ise", 2, **{})
+    model = TorchModel(net, 2, "cpu")
+    asked = []
+
+    def poll(_layers=1):
+        asked.append(time.monotonic())
+        if len(asked) > 2:
+            raise Cancelled("stopped")
+
+    began = time.monotonic()
+    with pytest.raises(Cancelled):
+        model.enlarge(np.zeros((1, 1000, 1000), np.float32), 16, poll)
+    layers = tiling.count_polls(net, 1000, 1000, 16)
+    assert len(asked) == 3 < layers and time.monotonic() - began < 5
+
+
+def test_a_thousand_tiny_slices_go_through_in_batches(card):
+    source, seen = image(slices=1000, height=8, width=8), []
+    model = torch_backend.load(card, "cpu")
+    inner = model.enlarge
+    model.enlarge = lambda planes, *rest: seen.append(len(planes)) or inner(planes, *rest)
+    result = upscale(source, card, Options(**CPU, bicubic=False), load=lambda *_: model)
+    assert result.sr.size == (32, 32, 1000) and sum(seen) >= 1000 and len(seen) <= 6
+    one = upscale(Volume(source.array[500:501], np.eye(4)), card, Options(**CPU, region=None))
+    assert one.sr.size == (32, 32, 1)
+
+
+def test_fifty_runs_do_not_grow(card):
+    model, source, process = torch_backend.load(card, "cpu"), image(slices=3), psutil.Process()
+
+    def run(count):
+        for _ in range(count):
+            upscale(source, card, Options(**CPU), load=lambda *_: model)
+        return process.memory_info().rss
+
+    first, later = run(10), run(50)
+    assert later - first < 20e6
+    assert model.notices == [] or len(model.notices) < 5
+
+
+def test_progress_of_a_backend_that_counts_layers_itself(card):
+    """Others than torch poll with the number of layers that they have done, and with 0 while they work."""
+    told, model = [], torch_backend.load(card, "cpu")
+
+    def execute(module, x, poll):
+        poll(0)
+        made = module(x)
+        poll(len([layer for layer in module.modules() if isinstance(layer, torch.nn.Conv2d)]))
+        return made
+
+    model._execute = execute
+    model.use = types.MethodType(lambda *_: None, model)
+    upscale(image(), card, Options(**CPU), lambda *about: told.append(about[0]), load=lambda *_: model)
+    assert told == sorted(told) and told[-1] == 1.0

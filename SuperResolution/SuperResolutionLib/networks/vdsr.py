@@ -16,4 +16,8 @@ def vdsr(
     """Build VDSR for any integer scale of 2 or more."""
     inner = [module for _ in range(layers - 2) for module in (conv(features, features), nn.ReLU())]
     tail = nn.Sequential(BicubicUpsample(scale), conv(channels, features), nn.ReLU(), *inner, conv(features, channels))
+    for layer in tail:  # He's initialisation, as published; under torch's own, twenty layers pass on nothing to learn from
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
     return Generator([Stage(nn.Identity(), tail, scale, bicubic_skip)], channels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -33,7 +33,7 @@ def evaluate(
     split: str = "test",
     lists: Path | None = None,
     protocols: Sequence[str] = ("ours",),
-    ensemble: bool = False,
+    ensemble: Collection[str] = (),
     features=None,
     on_case=None,
     log=print,
@@ -48,12 +48,12 @@ def evaluate(
             every slice is resized to N x N before anything else, see ``resized.py``.
         split: which split. lists: list of splits; ``data/splits.json`` if None.
         protocols: see ``protocols.RULES``.
-        ensemble: also run every model on the eight flips and turns, in our protocol.
+        ensemble: names of the models that are also run on the eight flips and turns, in our protocol.
         features: from ``features.distance_features``, or None to leave distances out.
         on_case: called with set, image, model, case and the planes of all methods, to draw them.
         log: called with a line an image and model.
-        known: results of earlier times: ``read(about, candidate)`` gives a model's scores of an image, or None if it
-            has to be measured; ``write(about, candidate, scores, scorer, images)`` takes them.
+        known: results of earlier times: ``read(about, candidate, ensemble)`` gives a model's scores of an image, or
+            None if it has to be measured; ``write(about, candidate, scores, scorer, images)`` takes them.
 
     Returns:
         One dictionary with ``FIELDS`` a set, image, model, protocol, method and region.
@@ -74,10 +74,11 @@ def evaluate(
             for protocol, candidate in product(protocols, candidates):
                 about = {"set": f"{name} {split}", "image": file, "model": candidate.name}
                 about |= {"scale": candidate.card.scale, "protocol": protocol}
-                scores = known.read(about, candidate) if known else None
+                turned = candidate.name in ensemble and protocol == "ours"
+                scores = known.read(about, candidate, turned) if known else None
                 if scores is None:
                     case, scorer = image.at(candidate, protocol)
-                    images = all_images(candidate, case, ensemble, protocol)
+                    images = all_images(candidate, case, turned, protocol)
                     scores = scorer.scores(images)
                     if known:
                         known.write(about, candidate, scores, scorer, images)
@@ -115,7 +116,7 @@ def all_images(candidate: Candidate, case: Case, ensemble: bool, protocol: str) 
     """Method -> planes (n, c, h, w): the baselines and the model's."""
     ours = protocol == "ours"
     intensity = None if ours else EIGHT_BITS
-    results = candidate.run(case.low, case.axis, ensemble and ours, consistent=ours, intensity=intensity)
+    results = candidate.run(case.low, case.axis, ensemble, consistent=ours, intensity=intensity)
     along = "ijk".index(case.axis)
     return case.images | {name: slice_planes(array, along) for name, array in results.items()}
 
@@ -156,7 +157,8 @@ def _run(options) -> None:
     panels = Panels(options.out / "panels", options.panels)
     protocols = ("ours", "uint8") if options.uint8 else ("ours",)
     chosen = (options.data, options.sets, options.split, options.splits)
-    rows = evaluate(candidates, *chosen, protocols, options.ensemble, features, panels.add)
+    ensemble = [candidate.name for candidate in candidates] if options.ensemble else ()
+    rows = evaluate(candidates, *chosen, protocols, ensemble, features, panels.add)
     pictures = panels.draw()
     summary = summarize(rows)
     write_csv(options.out / "images.csv", rows)

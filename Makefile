@@ -6,12 +6,18 @@
 # PYTEST_ARGS     more arguments of pytest, for example: make test PYTEST_ARGS="-k geometry"
 # BENCH_IMAGE     a real image with constant air, for make bench; BENCH_CUDA_SCALE: enlargement of make bench-cuda
 # SLICER          the program Slicer that make test-slicer starts
+# DATA            folder of the test images of make zoo-report, else SUPERRESOLUTION_DATA names it; MODELS: folder of
+#                 further models, not bundled; RUNS: folders of runs, whose curves are kept; ZOO_ARGS: more arguments
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 TORCH_PIP_ARGS ?=
 PYTEST_ARGS ?=
 SLICER ?= Slicer
+DATA ?= $(SUPERRESOLUTION_DATA)
+MODELS ?=
+RUNS ?=
+ZOO_ARGS ?=
 
 BENCH_IMAGE ?=
 BENCH_CUDA_SCALE ?= 2
@@ -24,7 +30,7 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 # The module's own test, and the plain unittest files that Testing/CMakeLists.txt registers.
 SELF_TESTS := SuperResolution $(basename $(notdir $(wildcard Testing/SuperResolution*Test.py)))
 
-.PHONY: help env web demo screenshots test test-slicer bench bench-cuda bench-report lint clean distclean
+.PHONY: help env web demo screenshots zoo-report test test-slicer bench bench-cuda bench-report lint clean distclean
 
 help:
 	@echo "make demo       upscale two real images and draw a side-by-side picture"
@@ -33,6 +39,7 @@ help:
 	@echo "make screenshots   draw the pictures of the panel and the web page anew (no Slicer needed)"
 	@echo "make bench      measure speed and memory into docs/bench (an hour or more; nothing else should run)"
 	@echo "make bench-report   write docs/PERFORMANCE.md from docs/bench"
+	@echo "make zoo-report DATA=folder   measure every model and write docs/MODELS.md"
 	@echo "make env        only create the environment: $(BIN)/superres"
 	@echo "make web        also install the web page: $(BIN)/superres view"
 	@echo "make lint       check the style of the code"
@@ -85,6 +92,10 @@ bench-cuda: $(VENV)/.has-bench
 
 bench-report: $(VENV)/.has-cli
 	$(BIN)/superres bench-report docs/bench docs/PERFORMANCE.md
+
+zoo-report: $(VENV)/.has-test
+	$(BIN)/python -m training zoo-report $(if $(DATA),"$(DATA)") $(if $(MODELS),--models "$(MODELS)") \
+		$(if $(RUNS),--runs $(RUNS)) $(ZOO_ARGS)
 
 lint: $(VENV)/.has-dev
 	$(BIN)/ruff check .

@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from . import commands, evaluate, export, interpolate, limits, prepare, queue, speed
+    from . import commands, evaluate, export, interpolate, limits, prepare, queue, speed, zoo
 
     parser = argparse.ArgumentParser(prog="python -m training", description="Train generators on your own images.")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0 for PyTorch's choice")
@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     limits.add_parser(subparsers)
     queue.add_parser(subparsers)
     speed.add_parser(subparsers)
+    zoo.add_parser(subparsers)
     commands.add_schema_parser(subparsers)
     return parser
 

@@ -16,8 +16,8 @@ def paired_gain(model: list[float], other: list[float], seed: int = 0) -> dict[s
         seed: of the resampling; the result is the same every time.
 
     Returns:
-        ``mean``, ``low`` and ``high`` of the 95 % interval (None for fewer than two images), ``images``, and
-        ``better``, the number of images on which the model is ahead.
+        ``mean``, ``low`` and ``high`` of the 95 % interval (None for fewer than two images), ``images``, ``better``,
+        the number of images on which the model is ahead, and ``least``, its gain on the worst one.
     """
     differences = np.asarray(model, float) - np.asarray(other, float)
     count = len(differences)
@@ -27,4 +27,4 @@ def paired_gain(model: list[float], other: list[float], seed: int = 0) -> dict[s
         tails = [50 * (1 - COVERAGE), 50 * (1 + COVERAGE)]
         low, high = np.percentile(differences[chosen].mean(axis=1), tails)
         result |= {"low": float(low), "high": float(high)}
-    return result | {"better": int((differences > 0).sum())}
+    return result | {"better": int((differences > 0).sum()), "least": float(differences.min())}

@@ -4,32 +4,24 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 
-from SuperResolutionLib.compare import channels_last
 from SuperResolutionLib.errors import ModelError, SuperResolutionError
 from SuperResolutionLib.geometry import slice_axis
-from SuperResolutionLib.metrics import EMPTY_SPAN, ssim_map, ssim_margin
-from SuperResolutionLib.metrics import psnr as psnr_of
 from SuperResolutionLib.plan import slice_planes
+from SuperResolutionLib.volume import Volume
 
 from .candidates import Candidate, find_candidate
-from .masks import regions
 from .protocols import CASES, EIGHT_BITS, Case, card_key
 from .resized import check_size, resize_slices, split_size
+from .scoring import Scorer
 from .sources import Source
 from .splits import FILE, files_of, locate, read_splits
-
-#: PSNR of a region without any error, so that means stay finite.
-LARGEST_PSNR = 100.0
-
-#: Regions for which distances between features are measured, and how many slices of a volume at most.
-DISTANCE_REGIONS = ("full", "anatomy", "fine")
-DISTANCE_SLICES = 16
 
 FIELDS = ("set", "image", "model", "scale", "protocol", "method", "region", "psnr", "ssim", "distance", "slices")
 
@@ -41,10 +33,11 @@ def evaluate(
     split: str = "test",
     lists: Path | None = None,
     protocols: Sequence[str] = ("ours",),
-    ensemble: bool = False,
+    ensemble: Collection[str] = (),
     features=None,
     on_case=None,
     log=print,
+    known=None,
 ) -> list[dict]:
     """Scores of every model on every image; an image counts once, whatever its slices.
 
@@ -55,10 +48,12 @@ def evaluate(
             every slice is resized to N x N before anything else, see ``resized.py``.
         split: which split. lists: list of splits; ``data/splits.json`` if None.
         protocols: see ``protocols.RULES``.
-        ensemble: also run every model on the eight flips and turns.
+        ensemble: names of the models that are also run on the eight flips and turns, in our protocol.
         features: from ``features.distance_features``, or None to leave distances out.
         on_case: called with set, image, model, case and the planes of all methods, to draw them.
         log: called with a line an image and model.
+        known: results of earlier times: ``read(about, candidate, ensemble)`` gives a model's scores of an image, or
+            None if it has to be measured; ``write(about, candidate, scores, scorer, images)`` takes them.
 
     Returns:
         One dictionary with ``FIELDS`` a set, image, model, protocol, method and region.
@@ -75,107 +70,55 @@ def evaluate(
         joined, size = split_size(name)
         files = [(part, file) for part in joined.split("+") for file in files_of(splits, part, split, where)]
         for part, file in files:
-            volume = Source.listed(locate(data, part), file).read()
-            axis = slice_axis(volume.size, volume.spacing)
-            volume = resize_slices(volume, axis, size) if size else volume
-            for protocol in protocols:
-                cases: dict[tuple, Case] = {}
-                for candidate in candidates:
-                    key = card_key(candidate)
-                    if key not in cases:
-                        cases[key] = CASES[protocol](volume, candidate.card_for(volume.channels), "ijk"[axis])
-                    images = all_images(candidate, cases[key], ensemble, protocol)
-                    scores = score(cases[key], images, candidate.card.scale, features, protocol)
-                    about = {"set": f"{name} {split}", "image": file, "model": candidate.name}
-                    about |= {"scale": candidate.card.scale, "protocol": protocol}
-                    rows += [about | entry for entry in scores]
+            image = _TestImage(Source.listed(locate(data, part), file), size, features)
+            for protocol, candidate in product(protocols, candidates):
+                about = {"set": f"{name} {split}", "image": file, "model": candidate.name}
+                about |= {"scale": candidate.card.scale, "protocol": protocol}
+                turned = candidate.name in ensemble and protocol == "ours"
+                scores = known.read(about, candidate, turned) if known else None
+                if scores is None:
+                    case, scorer = image.at(candidate, protocol)
+                    images = all_images(candidate, case, turned, protocol)
+                    scores = scorer.scores(images)
+                    if known:
+                        known.write(about, candidate, scores, scorer, images)
                     if on_case and protocol == "ours":
-                        on_case(about["set"], file, candidate, cases[key], images)
+                        on_case(about["set"], file, candidate, case, images)
                     log(_line(about, scores))
+                rows += [about | entry for entry in scores]
     return rows
+
+
+class _TestImage:
+    """One test image: read when it is first needed, and degraded once for all models that see it alike."""
+
+    def __init__(self, source: Source, size: int | None, features):
+        self.source, self.size, self.features = source, size, features
+        self._cases: dict[tuple, tuple[Case, Scorer]] = {}
+
+    @cached_property
+    def _volume(self) -> tuple[Volume, int]:
+        volume = self.source.read()
+        axis = slice_axis(volume.size, volume.spacing)
+        return (resize_slices(volume, axis, self.size) if self.size else volume), axis
+
+    def at(self, candidate: Candidate, protocol: str) -> tuple[Case, Scorer]:
+        """The case that a model gets, and what scores it."""
+        key = (protocol, *card_key(candidate))
+        if key not in self._cases:
+            volume, axis = self._volume
+            case = CASES[protocol](volume, candidate.card_for(volume.channels), "ijk"[axis])
+            self._cases[key] = case, Scorer(case, candidate.card.scale, self.features, protocol)
+        return self._cases[key]
 
 
 def all_images(candidate: Candidate, case: Case, ensemble: bool, protocol: str) -> dict[str, np.ndarray]:
     """Method -> planes (n, c, h, w): the baselines and the model's."""
     ours = protocol == "ours"
-    results = candidate.run(case.low, case.axis, ensemble, consistent=ours, intensity=None if ours else EIGHT_BITS)
+    intensity = None if ours else EIGHT_BITS
+    results = candidate.run(case.low, case.axis, ensemble, consistent=ours, intensity=intensity)
     along = "ijk".index(case.axis)
     return case.images | {name: slice_planes(array, along) for name, array in results.items()}
-
-
-def score(case: Case, images: dict[str, np.ndarray], scale: int, features=None, protocol: str = "ours") -> list[dict]:
-    """PSNR, SSIM and distance of every method in every region: means over the slices that show something."""
-    planes = channels_last(case.reference)
-    spans = np.array([float(plane.max()) - float(plane.min()) for plane in planes])
-    full = np.flatnonzero(spans > EMPTY_SPAN * case.peak)
-    chosen = full if len(full) else np.arange(len(planes))
-    for_distance = set(chosen[np.unique(np.linspace(0, len(chosen) - 1, DISTANCE_SLICES).round().astype(int))])
-    found: dict[tuple, list] = {}
-    for index in chosen:
-        bicubic = channels_last(images["bicubic"][index : index + 1])[0]
-        areas = regions(planes[index], bicubic, scale, case.peak, case.floor)
-        if protocol != "ours":
-            areas = {"whole": areas["whole"]}
-        judge = _Judge(case, planes[index], features) if features is not None and index in for_distance else None
-        for method, stack in images.items():
-            image = channels_last(stack[index : index + 1])[0]
-            similarity = ssim_map(planes[index], image, case.peak)
-            for region, area in areas.items():
-                entry = _score_region(planes[index], image, similarity, area, region, scale, case.peak)
-                if judge is not None and region in DISTANCE_REGIONS:
-                    entry["distance"] = judge.distance(image, area)
-                found.setdefault((method, region), []).append(entry)
-    return [_mean(method, region, entries) for (method, region), entries in found.items()]
-
-
-def _score_region(reference, image, similarity, area, region: str, scale: int, peak: float) -> dict:
-    """A region's scores on one slice. SSIM counts where its window lies inside the slice or the cropped slice."""
-    margin = ssim_margin(reference.shape) + (0 if region == "whole" else scale)
-    inner = np.zeros(area.shape, bool)
-    inner[margin : area.shape[0] - margin, margin : area.shape[1] - margin] = True
-    inner &= area
-    error = psnr_of(reference, image, peak, area)
-    mean = float(similarity[inner].mean()) if inner.any() else float(similarity[area].mean())
-    return {"psnr": min(error, LARGEST_PSNR), "ssim": mean}
-
-
-class _Judge:
-    """Distances between features from one slice, whose own features are computed once."""
-
-    def __init__(self, case: Case, reference: np.ndarray, features):
-        self.case, self.reference, self.features, self.depths = case, reference, features, features.depths
-        self._tensor = self._network_range(reference)
-        self._maps = features(self._tensor)
-
-    def __call__(self, image):
-        """What ``perceptual_distance`` calls."""
-        return self._maps if image is self._tensor else self.features(image)
-
-    def distance(self, image: np.ndarray, area: np.ndarray) -> float:
-        """Of the reference with a region taken from the image, so that only the region counts."""
-        from .features import perceptual_distance
-
-        where = area if image.ndim == 2 else area[..., None]
-        mixed = self._network_range(np.where(where, image, self.reference))
-        return float(perceptual_distance(mixed, self._tensor, self))
-
-    def _network_range(self, plane: np.ndarray):
-        import torch
-
-        array = np.moveaxis(np.atleast_3d(self.case.intensity.to_network(plane)), -1, 0)
-        return torch.from_numpy(np.ascontiguousarray(array))[None]
-
-
-def _mean(method: str, region: str, entries: list[dict]) -> dict:
-    distances = [entry["distance"] for entry in entries if "distance" in entry]
-    return {
-        "method": method,
-        "region": region,
-        "psnr": float(np.mean([entry["psnr"] for entry in entries])),
-        "ssim": float(np.mean([entry["ssim"] for entry in entries])),
-        "distance": float(np.mean(distances)) if distances else None,
-        "slices": len(entries),
-    }
 
 
 def _line(about: dict, scores: list[dict]) -> str:
@@ -214,7 +157,8 @@ def _run(options) -> None:
     panels = Panels(options.out / "panels", options.panels)
     protocols = ("ours", "uint8") if options.uint8 else ("ours",)
     chosen = (options.data, options.sets, options.split, options.splits)
-    rows = evaluate(candidates, *chosen, protocols, options.ensemble, features, panels.add)
+    ensemble = [candidate.name for candidate in candidates] if options.ensemble else ()
+    rows = evaluate(candidates, *chosen, protocols, ensemble, features, panels.add)
     pictures = panels.draw()
     summary = summarize(rows)
     write_csv(options.out / "images.csv", rows)

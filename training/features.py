@@ -147,16 +147,29 @@ def perceptual_distance(sr: Tensor, hr: Tensor, features: Features) -> Tensor:
     """
     if sr.shape != hr.shape:
         raise DataError(f"The images have the shapes {tuple(sr.shape)} and {tuple(hr.shape)}; give two alike.")
-    total = torch.zeros(len(sr), dtype=torch.float64, device=sr.device)
-    for one, other in zip(features(sr), features(hr)):
-        difference = nn.functional.normalize(one, dim=1) - nn.functional.normalize(other, dim=1)
-        total += difference.square().sum(dim=1).mean(dim=(1, 2)).double()
-    return total / len(features.depths)
+    return maps_distance(unit_maps(sr, features), unit_maps(hr, features))
+
+
+@torch.no_grad()
+def unit_maps(image: Tensor, features: Features) -> list[Tensor]:
+    """The maps that ``perceptual_distance`` compares: every point's vector of channels brought to length 1."""
+    return [nn.functional.normalize(single, dim=1) for single in features(image)]
+
+
+@torch.no_grad()
+def maps_distance(one: list[Tensor], other: list[Tensor]) -> Tensor:
+    """``perceptual_distance`` from the ``unit_maps`` of both images."""
+    total = torch.zeros(len(one[0]), dtype=torch.float64, device=one[0].device)
+    for first, second in zip(one, other):
+        total += (first - second).square_().sum(dim=1).mean(dim=(1, 2)).double()
+    return total / len(one)
 
 
 def distance_features(folder: Path | None = None) -> Features:
     """The network that ``perceptual_distance`` wants; errors as in ``load_features``."""
-    return load_features("squeezenet1_1", DISTANCE_LAYERS, folder=folder)
+    features = load_features("squeezenet1_1", DISTANCE_LAYERS, folder=folder)
+    features.layers.to(memory_format=torch.channels_last)  # twice as fast on a CPU
+    return features
 
 
 def _find(

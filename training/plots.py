@@ -81,7 +81,7 @@ def draw_panel(path: Path, title: str, pictures: dict[str, np.ndarray], at: tupl
         at: top, left and side of the inset, in pixels.
         peak: data range; errors are shown from 0 to a tenth of it.
     """
-    figure, axes = _canvas(3, len(pictures), 2.5)
+    figure, axes = canvas(3, len(pictures), 2.5)
     reference = next(iter(pictures.values()))
     low, high = np.percentile(reference, [0.1, 99.9])
     top, left, side = at
@@ -123,7 +123,7 @@ def plot_gains(rows: Sequence[dict], folder: Path) -> list[Path]:
 def _draw_gains(path: Path, title: str, rows: list[dict]) -> None:
     models = list(dict.fromkeys(row["model"] for row in rows))
     names = [region for region in RULES if any(row["region"] == region for row in rows)]
-    figure, axes = _canvas(1, len(names), 2.6, height=1.2 + 0.5 * len(models), axis=True)
+    figure, axes = canvas(1, len(names), 2.6, height=1.2 + 0.5 * len(models), axis=True)
     for axis, region in zip(axes[0], names):
         axis.axvline(0, color="0.6", linewidth=1)
         for place, model in enumerate(models):
@@ -147,7 +147,7 @@ def _paired(rows: list[dict]) -> list[float]:
     return [value - scores[image, "bicubic consistent"] for (image, method), value in scores.items() if method == MODEL]
 
 
-def _canvas(rows: int, columns: int, side: float, height: float | None = None, axis: bool = False):
+def canvas(rows: int, columns: int, side: float, height: float | None = None, axis: bool = False):
     """A figure of its own, without a window system, and its axes as a (rows, columns) array."""
     from matplotlib.figure import Figure
 

@@ -112,7 +112,7 @@ def markdown(summary: Sequence[dict], pictures: Sequence[Path] = ()) -> str:
         lines += [f"## {name}, x{scale}{way}: {count} image{'s' * (count != 1)}", ""]
         for region in (name for name in REGION_RULES if name in entries[0]["regions"]):
             lines += [f"**{region}**", "", *_table(entries, region), ""]
-    lines += _legend(summary)
+    lines += legend(summary)
     lines += [f"![{path.stem}]({path.as_posix()})\n" for path in pictures]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -130,7 +130,7 @@ def _table(entries: list[dict], region: str) -> list[str]:
         main = MODEL if MODEL in methods else UNCONSTRAINED
         for method in (name for name in METHODS if name in methods and name not in BASELINES):
             gains = entry["gains"][region] if method == main else {}
-            words = [_interval(gains.get(other, {}).get("psnr")) for other in ("bicubic", "bicubic consistent")]
+            words = [interval(gains.get(other, {}).get("psnr")) for other in ("bicubic", "bicubic consistent")]
             lines.append(_row(method.replace("model", entry["model"], 1), methods[method], distances, words))
     return lines
 
@@ -143,22 +143,24 @@ def _row(name: str, cell: dict, distances: bool, gains: list[str]) -> str:
     return "| " + " | ".join([name, *values, *gains]) + " |"
 
 
-def _interval(gain: dict | None) -> str:
+def interval(gain: dict | None) -> str:
+    """A gain of ``paired_gain`` with the ends of its interval and the number of images on which the model is ahead."""
     if gain is None:
         return ""
     if gain["low"] is None:
-        return f"{_signed(gain['mean'])} (one image)"
-    mean, low, high = (_signed(gain[key]) for key in ("mean", "low", "high"))
+        return f"{signed(gain['mean'])} (one image)"
+    mean, low, high = (signed(gain[key]) for key in ("mean", "low", "high"))
     return f"{mean} [{low}, {high}], {gain['better']} of {gain['images']}"
 
 
-def _signed(value: float) -> str:
+def signed(value: float) -> str:
     """Two digits with a sign, which zero does not have."""
     text = f"{value:+.2f}"
     return "0.00" if text in ("-0.00", "+0.00") else text
 
 
-def _legend(summary: Sequence[dict]) -> list[str]:
+def legend(summary: Sequence[dict], spread: bool = True) -> list[str]:
+    """Lines that say what tables mean; ``spread``: whether they give standard deviations."""
     regions = {region for entry in summary for region in entry["regions"]}
     lines = ["## How it was measured", ""]
     lines += [
@@ -166,8 +168,8 @@ def _legend(summary: Sequence[dict]) -> list[str]:
     ]
     lines += [f"- Region **{name}**: {rule}." for name, rule in REGION_RULES.items() if name in regions]
     lines += [
-        "- Values are means over images ± their standard deviation where there are several; an image's is the mean "
-        "over its slices that span more than a tenth of the data range.",
+        f"- Values are means over images{' ± their standard deviation where there are several' * spread}; an image's "
+        "is the mean over its slices that span more than a tenth of the data range.",
         "- A model's row without another word is corrected to give the input back when it is shrunk, as users get it.",
         f"- Gains: mean over images with the 95 % percentile interval of {RESAMPLES} paired bootstrap resamples, and "
         "the number of images on which the model is ahead. The bootstrap resamples images, not patients: where "

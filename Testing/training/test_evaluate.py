@@ -29,10 +29,11 @@ from training.candidates import (
     SelfEnsemble,
     find_candidate,
 )
-from training.evaluate import FIELDS, all_images, evaluate, score, write_cards
+from training.evaluate import FIELDS, all_images, evaluate, write_cards
 from training.masks import regions, strongest
 from training.protocols import our_case, uint8_case
 from training.report import card_entries, markdown, summarize
+from training.scoring import Scorer
 
 RANDOM = np.random.default_rng(0)
 PANELS = ("mine-test-x2-0-png", "mine-test-x4-0-png")
@@ -78,7 +79,7 @@ def values(entries, method, region):
 def test_the_numbers_are_scikit_images(model, color):
     image = np.stack([body(seed=k) for k in range(3)], axis=-1) if color else body()
     case = our_case(picture(image), load_card(model))
-    entries = score(case, case.images, 4)
+    entries = Scorer(case, 4).scores(case.images)
     for method, stack in case.images.items():
         result = np.moveaxis(stack[0], 0, -1)
         result, channels = (result, 2) if color else (result[..., 0], None)
@@ -99,7 +100,7 @@ def test_the_whole_image_is_scored_as_users_see_it(model, dtype):
     candidate = find_candidate(str(model), "cpu")
     case = our_case(volume, candidate.card)
     images = case.images | {name: result[:, None] for name, result in candidate.run(case.low, case.axis).items()}
-    entries = score(case, images, 4)
+    entries = Scorer(case, 4).scores(images)
     expected = compare(volume, candidate.card, Options(device="cpu"))["methods"]
     for method, scores in expected.items():
         found = values(entries, method, "whole")
@@ -322,7 +323,7 @@ def test_shipped_numbers_come_out_again(data_folder):
     few = Volume(volume.array[60:63], volume.ijk_to_ras, "few", {})
     case = our_case(few, candidate.card)
     images = case.images | {MODEL: candidate.run(case.low, "k")[MODEL][:, None]}
-    entries = score(case, images, 4)
+    entries = Scorer(case, 4).scores(images)
     expected = compare(few, candidate.card, Options(device="cpu", axis="k"))["methods"]
     assert values(entries, MODEL, "whole")["psnr"] == pytest.approx(expected["model"]["psnr"], abs=1e-9)
     assert values(entries, MODEL, "anatomy")["psnr"] > values(entries, "bicubic consistent", "anatomy")["psnr"]

@@ -16,10 +16,10 @@ from SuperResolutionLib.plan import slice_planes
 from SuperResolutionLib.volume import Volume
 
 from ..candidates import MODEL, Candidate
-from ..evaluate import LARGEST_PSNR
 from ..masks import regions
 from ..protocols import Case, our_case
 from ..resized import check_size, resize_slices, split_size
+from ..scoring import LARGEST_PSNR
 from ..sources import Source
 from ..splits import files_of, locate, read_splits
 

@@ -325,5 +325,6 @@ def test_shipped_numbers_come_out_again(data_folder):
     images = case.images | {MODEL: candidate.run(case.low, "k")[MODEL][:, None]}
     entries = Scorer(case, 4).scores(images)
     expected = compare(few, candidate.card, Options(device="cpu", axis="k"))["methods"]
-    assert values(entries, MODEL, "whole")["psnr"] == pytest.approx(expected["model"]["psnr"], abs=1e-9)
+    # A user's slices go through the network several at once, which rounds otherwise.
+    assert values(entries, MODEL, "whole")["psnr"] == pytest.approx(expected["model"]["psnr"], abs=1e-6)
     assert values(entries, MODEL, "anatomy")["psnr"] > values(entries, "bicubic consistent", "anatomy")["psnr"]

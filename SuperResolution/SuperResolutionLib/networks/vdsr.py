@@ -16,7 +16,7 @@ def vdsr(
     """Build VDSR for any integer scale of 2 or more."""
     inner = [module for _ in range(layers - 2) for module in (conv(features, features), nn.ReLU())]
     tail = nn.Sequential(BicubicUpsample(scale), conv(channels, features), nn.ReLU(), *inner, conv(features, channels))
-    for layer in tail:  # He's initialisation, as published; under torch's own, twenty layers pass on nothing to learn from
+    for layer in tail:  # He's initialisation, as published; under the default one twenty layers learn nothing
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)

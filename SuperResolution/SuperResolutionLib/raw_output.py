@@ -76,7 +76,7 @@ def open_raw(path: Path, job: Job, provenance: dict[str, str]) -> FileSink:
             sidecar_path(path).write_text(sidecar_text(single, output, provenance), encoding="utf-8")
         return FileSink(path, start, job)
     except (RuntimeError, OSError) as error:
-        raise writing_error(path, error, job.output_bytes) from error
+        raise writing_error(path, error, job.layout.output_bytes) from error
 
 
 def _lengthen(path: Path, voxel_bytes: int, slices: int) -> int:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
 import torch
 from torch import nn
 
+from SuperResolutionLib.backends.onnx_backend import quiet_exporter
 from SuperResolutionLib.catalog import ModelCard
 from SuperResolutionLib.errors import ModelError, UsageError
 from SuperResolutionLib.networks import blocks
@@ -63,7 +61,7 @@ def to_torchscript(card: ModelCard) -> tuple[Path, float]:
         ModelError: if it does not do what the model does.
     """
     net, path = _network(card), card.weights.parent / TORCHSCRIPT
-    with _quietly(), _plain_bicubic(card.scale):
+    with quiet_exporter(), _plain_bicubic(card.scale):
         traced = torch.jit.trace(net, probe_images(card.channels)[0], check_trace=False)
 
     return path, _write_checked(path, card, net, traced.save, _script)
@@ -85,7 +83,7 @@ def to_onnx(card: ModelCard) -> tuple[Path, float]:
     free = {2: torch.export.Dim("height", min=4), 3: torch.export.Dim("width", min=4)}
 
     def write(temporary: str) -> None:
-        with _quietly(), _plain_bicubic(card.scale):
+        with quiet_exporter(), _plain_bicubic(card.scale):
             program = torch.onnx.export(
                 net,
                 (probe_images(card.channels)[0],),
@@ -125,22 +123,8 @@ def _plain_bicubic(scale: int):
     return mock.patch.object(blocks, "bicubic_upsample", lambda image, factor: layers[factor](image))
 
 
-@contextmanager
-def _quietly():
-    """The converters warn of what the check afterwards finds out, and of packages that are not needed."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
 def _script(path: str):
-    with _quietly():
+    with quiet_exporter():
         return torch.jit.load(path)
 
 

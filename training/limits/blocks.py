@@ -182,7 +182,9 @@ def how(about: About, command: str) -> str:
     return (
         f"Every number and picture on this page was written by `{command}`. Models: {models}. Images are shrunk x"
         f"{about.scale} with antialiased bicubic interpolation and rounded to their type; results are made consistent "
-        "with the input, as users get them. No test image trained a model or chose anything here."
+        "with the input, as users get them. No test image trained a model. The rule "
+        "that a square lies to 97 % in the anatomy was set after letters had filled squares of test images with trial "
+        "models."
     )
 
 

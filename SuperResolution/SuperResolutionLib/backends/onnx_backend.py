@@ -87,7 +87,7 @@ def _convert(card: ModelCard, part: str, path) -> None:
     module = plain_part(card, part)
     channels = next(layer.in_channels for layer in module.modules() if isinstance(layer, torch.nn.Conv2d))
     free = {0: torch.export.Dim("images"), 2: torch.export.Dim("height", min=4), 3: torch.export.Dim("width", min=4)}
-    with torch.inference_mode(False), torch.no_grad(), _quietly():
+    with torch.inference_mode(False), torch.no_grad(), quiet_exporter():
         program = torch.onnx.export(
             module,
             (torch.zeros(2, channels, 32, 24),),
@@ -102,8 +102,8 @@ def _convert(card: ModelCard, part: str, path) -> None:
 
 
 @contextmanager
-def _quietly():
-    """The exporter warns of packages that are not needed."""
+def quiet_exporter():
+    """The exporters warn of packages that are not needed, and of what a check afterwards finds out."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
@@ -14,6 +15,9 @@ from ..catalog import ModelCard
 from ..errors import BackendError
 from .conversions import converted, first_line, package_version, parts, plain_part
 from .threads import physical_cores
+
+# Read when onnxruntime is imported, which else keeps a file of its sessions in the temporary folder.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 #: Seconds between two polls.
 POLL_SECONDS = 0.02

@@ -1,5 +1,7 @@
 """Other libraries execute the same network, and the quickest that agrees is chosen."""
 
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -12,6 +14,7 @@ from SuperResolutionLib.catalog import ModelCatalog
 from SuperResolutionLib.errors import BackendError, Cancelled, UsageError
 from SuperResolutionLib.upscaler import Options, upscale
 from SuperResolutionLib.volume import Volume
+from Testing.run_cli import environment
 from Testing.tiny_model import write_model
 
 LIBRARIES = ("openvino", "onnxruntime")
@@ -35,6 +38,22 @@ def cards(tmp_path_factory):
     write_model(folder, "srgan-test-x2-psnr", architecture="srgan")
     write_model(folder, "span-test-x2-psnr", architecture="span", fused=True, blocks=2, input_gain=16.0)
     return {card.architecture: card for card in ModelCatalog([folder]).cards}
+
+
+SIGNAL_AFTER_TWO = """
+import gc, os, signal, sys
+from SuperResolutionLib.backends.torch_backend import load
+from SuperResolutionLib.catalog import ModelCatalog
+signal.signal(signal.SIGTERM, lambda *_: print("handled"))
+card = ModelCatalog([sys.argv[1]]).cards[0]
+first, second = load(card, "cpu"), load(card, "cpu")
+first.use("openvino", "float32"), second.use("openvino", "float32")
+del first
+gc.collect()
+del second
+gc.collect()
+os.kill(os.getpid(), signal.SIGTERM)
+"""
 
 
 def nothing(*_):
@@ -94,6 +113,15 @@ def test_cancel_inside_a_library(cards, library):
         model.enlarge(planes(1, 700, 700), 700, stop)
     assert time.monotonic() - began < 5
     assert np.isfinite(model.enlarge(planes(), 8, nothing)).all(), "it can be used again"
+
+
+def test_a_signal_after_two_models_in_openvino(cards):
+    """It would end the process: OpenVINO's first plugin takes the stack for signals along when it goes."""
+    folder = cards["span"].weights.parent.parent
+    ended = subprocess.run(
+        [sys.executable, "-c", SIGNAL_AFTER_TWO, folder], env=environment(), capture_output=True, text=True, timeout=120
+    )
+    assert (ended.returncode, ended.stdout) == (0, "handled\n"), ended.stderr
 
 
 def test_a_conversion_that_fails_leaves_pytorch_and_a_line(cards, monkeypatch):

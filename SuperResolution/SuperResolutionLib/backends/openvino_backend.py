@@ -6,6 +6,8 @@ network is converted for each precision, and OpenVINO computes in the types that
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from ..catalog import ModelCard
@@ -30,9 +32,7 @@ class OpenVinoExecutor:
 
     def __init__(self, card: ModelCard, net, precision: str):
         package_version("openvino")
-        import openvino
-
-        self._core = openvino.Core()
+        self._core = _core()
         capabilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         wanted = {"bfloat16": "BF16", "float16": "FP16"}.get(precision)
         if wanted is not None and wanted not in capabilities:
@@ -91,6 +91,15 @@ class OpenVinoExecutor:
         return converted(
             self._card, name, ".xml", ("openvino",), lambda path: _convert(self._card, part, precision, path)
         )
+
+
+@cache
+def _core():
+    """The one core of this process, never released: its processor plugin gives the thread that loads it a stack for
+    signals, and when a first plugin goes before a second that stack is gone, and the next signal ends the process."""
+    import openvino
+
+    return openvino.Core()
 
 
 def _convert(card: ModelCard, part: str, precision: str, path) -> None:

@@ -34,6 +34,12 @@ def card(tmp_path_factory):
     return ModelCatalog([folder]).cards[0]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def threads_before():
+    """Threads of this process that are not of these tests: compilers that other tests used keep some."""
+    return threading.enumerate()
+
+
 @pytest.fixture(scope="module")
 def warm(tmp_path_factory):
     """One worker for all tests that leave its child alive."""
@@ -453,9 +459,9 @@ def test_leaving_without_closing_leaves_nothing(card, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_threads_and_processes_of_ended_runs_are_gone():
+def test_threads_and_processes_of_ended_runs_are_gone(threads_before):
     """Runs last in this file: what the tests above left is what a long session leaves."""
-    wait_for(lambda: not [t for t in threading.enumerate() if t is not threading.main_thread() and not t.daemon], 5.0)
+    wait_for(lambda: not [t for t in threading.enumerate() if t not in threads_before and not t.daemon], 5.0)
     zombies = [p for p in psutil.Process().children() if p.status() == psutil.STATUS_ZOMBIE]
     assert zombies == []
 

@@ -50,8 +50,10 @@ def choose(page, field: str, title: str) -> None:
 
 
 def upscale(page) -> None:
+    """Start, and wait until it runs, or has run: a small image may take less than the time between two looks."""
+    page.evaluate("() => { window.trame.state.set('status', ''); }")
     page.click(".upscale-button")
-    wait_for(page, "() => window.trame.state.get('running')")
+    wait_for(page, "() => ['running', 'status', 'error'].some(name => window.trame.state.get(name))")
 
 
 def upscale_to_the_end(page, model: str = FAST) -> None:

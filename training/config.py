@@ -46,6 +46,7 @@ class Data:
         hard: part of the patches drawn in proportion to bicubic's error, 0 to 1.
         background: part of the patches that may be background, 0 to 1.
         augment: any of flips, quarter_turns, contrast.
+        burnt_in: packed set -> part of its patches on which letters and frames are drawn, see ``burnt_in.py``.
         degradation: beside the engine's bicubic, see ``degradations.py``: blur, noise, jpeg, slice_profile.
         workers: batches made at a time in the background; 0 makes them in the loop.
     """
@@ -58,6 +59,7 @@ class Data:
     hard: Share = 0.0
     background: Share = 0.0
     augment: tuple[Literal["flips", "quarter_turns", "contrast"], ...] = AUGMENTATIONS
+    burnt_in: dict[str, Share] = field(default_factory=dict)
     degradation: dict = field(default_factory=dict)
     workers: Steps = 1
 

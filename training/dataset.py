@@ -17,6 +17,7 @@ import torch
 
 from SuperResolutionLib.resampling import bicubic_downsample
 
+from .burnt_in import burn_in
 from .packed import PackedSet, pack
 from .places import find_places
 
@@ -70,11 +71,13 @@ class PatchSampler:
         rank, world: this process and how many there are. Side by side, the batches of all ranks are the batch of one
             process: rank r of a batch of n each holds pairs r * n to (r + 1) * n of n * world.
         workers: how many batches are made in the background at a time; 0 makes them when they are asked for.
+        burnt_in: name of a set -> share of its patches on which letters and frames are drawn, see ``burnt_in.py``.
         cut: makes a batch of the engine's bicubic from what was drawn, in place of the cutting here; ``degrade`` is
-            not asked then. See ``resident.ResidentSets``.
+            not asked then, and nothing is burnt in. See ``resident.ResidentSets``.
 
     Raises:
-        ValueError: for a set without a place for a patch, an unknown augmentation, or sets that do not fit together.
+        ValueError: for a set without a place for a patch, an unknown augmentation, sets that do not fit together, or
+            letters for a set that is not there.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class PatchSampler:
         rank: int = 0,
         world: int = 1,
         workers: int = 1,
+        burnt_in: dict[str, float] | None = None,
         cut: Cut | None = None,
     ):
         unknown = sorted(set(augment) - set(AUGMENTATIONS))
@@ -97,9 +101,13 @@ class PatchSampler:
             raise ValueError(f"There is no augmentation {', '.join(unknown)}; known are {', '.join(AUGMENTATIONS)}.")
         if not sets or len({packed.channels for packed, _ in sets.values()}) > 1:
             raise ValueError("A sampler needs at least one set, and sets with the same number of channels.")
+        strange = sorted(set(burnt_in or {}) - set(sets))
+        if strange:
+            raise ValueError(f"burnt_in names {', '.join(strange)}, and the sets are {', '.join(sets)}.")
         self.scale, self.patch, self.seed, self.rank, self.world = scale, patch, seed, rank, world
         self.augment, self.degrade, self.cut = frozenset(augment), degrade, cut
         self.packed = [packed for packed, _ in sets.values()]
+        self.burnt_in = [(burnt_in or {}).get(name, 0.0) for name in sets]
         self.places = [find_places(packed, scale, patch) for packed in self.packed]
         self.chances = [places.chances(hard, background) for places in self.places]
         shares = np.array([share for _, share in sets.values()], dtype=float)
@@ -168,7 +176,7 @@ class PatchSampler:
     def _pair(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """A pair of the stream: (patch, patch, c) and (patch * scale, patch * scale, c)."""
         which, index, y, x = self._place(random)
-        pair = self._cut(random, self.packed[which], index, (y, x))
+        pair = self._cut(random, which, index, (y, x))
         turns, flip, gain = self._change(random)
         return tuple(np.rot90(image, turns)[:, :: -1 if flip else 1] * np.float32(gain) for image in pair)
 
@@ -190,12 +198,14 @@ class PatchSampler:
         quarter = self.patch // 4
         return int(np.clip(start + random.integers(-quarter, quarter + 1), 0, length - self.patch))
 
-    def _cut(self, random, packed: PackedSet, index: int, corner) -> tuple[np.ndarray, np.ndarray]:
+    def _cut(self, random, which: int, index: int, corner) -> tuple[np.ndarray, np.ndarray]:
         """The patch with its margin, clipped at the slice's true edges, degraded, and both cut to size."""
-        s, p = self.scale, self.patch
+        s, p, packed = self.scale, self.patch, self.packed[which]
         starts = [max(0, at - MARGIN) for at in corner]
         stops = [min(length // s, at + p + MARGIN) for at, length in zip(corner, packed.shape(index))]
         wide = packed.window(index, *(slice(a * s, b * s) for a, b in zip(starts, stops)))
+        if self.burnt_in[which] and random.random() < self.burnt_in[which]:
+            wide = burn_in(wide, random)
         low = shrink(wide, s) if self.degrade is None else self.degrade(wide, s, random)
         (top, left) = (at - start for at, start in zip(corner, starts))
         return low[top : top + p, left : left + p], wide[top * s : (top + p) * s, left * s : (left + p) * s]
@@ -216,6 +226,10 @@ def shrink(image: np.ndarray, scale: int) -> np.ndarray:
     return np.moveaxis(bicubic_downsample(tensor, scale)[0].numpy(), 0, -1)
 
 
-def describe_augmentations(names: Sequence[str]) -> list[str]:
+def describe_augmentations(names: Sequence[str], burnt_in: dict[str, float] | None = None) -> list[str]:
     """Augmentations in words, for a model card."""
-    return [AUGMENTATIONS[name] for name in names]
+    drawn = [
+        f"letters and frames drawn on {100 * share:g} % of the patches of {name}"
+        for name, share in (burnt_in or {}).items()
+    ]
+    return [AUGMENTATIONS[name] for name in names] + drawn

@@ -81,7 +81,7 @@ def export(config, checkpoint: Path, folder: Path | None = None, trust_config: b
             "domain": config.card["domain"],
             "intensity": config.card["intensity"],
             "spacing_mm": config.card["spacing_mm"],
-            "augmentations": describe_augmentations(config.data.augment),
+            "augmentations": describe_augmentations(config.data.augment, config.data.burnt_in),
             **training_entry(config, state, checkpoint.parent),
             "parameters": sum(tensor.numel() for tensor in weights.values()),
             "precision": str(next(iter(weights.values())).dtype).removeprefix("torch."),

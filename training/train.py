@@ -108,7 +108,7 @@ def make_sampler(config: Config, packed: Path, group: Group) -> PatchSampler:
             raise ValueError(f"network.channels is {config.channels}, and the packed sets have {colors}.")
         degrade = Degradation(data.degradation) if data.degradation else None
         packed_sets = [packed_set for packed_set, _ in sets.values()]
-        resident = degrade is None and fits(packed_sets, group.device)
+        resident = degrade is None and not data.burnt_in and fits(packed_sets, group.device)
         return PatchSampler(
             sets,
             config.scale,
@@ -121,6 +121,7 @@ def make_sampler(config: Config, packed: Path, group: Group) -> PatchSampler:
             rank=group.rank,
             world=group.world,
             workers=data.workers,
+            burnt_in=data.burnt_in,
             cut=ResidentSets(packed_sets, config.scale, data.patch, group.device) if resident else None,
         )
     except ValueError as error:

@@ -11,18 +11,21 @@ import secrets
 import shutil
 import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from . import integrity, itk
+from . import integrity, itk, slicewise
 from .errors import DataError, ResourceError
 from .volume import Volume
 
 # ITK writes NIfTI-1, whose axes are counted in 16 bits.
 _NIFTI_LONGEST = 32767
 _NIFTI_DESCRIPTION = 79
+
+# Grey volumes of more bytes are written slice by slice.
+_LARGE_BYTES = 2**26
 
 
 @dataclass(frozen=True)
@@ -164,11 +167,17 @@ def write_volume(
     output = output_format(path)
     if output is _NIFTI:
         check_nifti(volume.size, volume.ijk_to_ras, path)
-    image = itk.volume_image(volume) if output.volumes else itk.slice_image(volume)
+    suffix = known_suffix(path, _OUTPUTS)
+    large = suffix in slicewise.SUFFIXES and volume.channels == 1 and volume.array.nbytes > _LARGE_BYTES
+    shown = replace(volume, array=volume.array[:1]) if large else volume
+    image = itk.volume_image(shown) if output.volumes else itk.slice_image(volume)
     label(image, output, provenance or {})
-    with _partial(path, known_suffix(path, _OUTPUTS)) as partial, _partial(path, ".json") as partial_sidecar:
+    with _partial(path, suffix) as partial, _partial(path, ".json") as partial_sidecar:
         try:
-            itk.write_image(image, partial, output.name)
+            if large:
+                slicewise.write_slicewise(volume, image, partial, output.name)
+            else:
+                itk.write_image(image, partial, output.name)
             integrity.check_file(partial, output.name)
             if provenance and not output.metadata:
                 partial_sidecar.write_text(sidecar_text(volume, output, provenance), encoding="utf-8")

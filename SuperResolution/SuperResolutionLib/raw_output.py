@@ -1,13 +1,7 @@
-"""Uncompressed image files whose voxels are written slice by slice, so that a result need not fit into memory.
-
-ITK writes a file of one slice, with geometry and provenance; its header, with the number of slices corrected, serves
-for all of them.
-"""
+"""Uncompressed image files whose voxels are written as they are computed, so that a result need not fit into memory."""
 
 from __future__ import annotations
 
-import re
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +11,11 @@ from .errors import DataError, UsageError
 from .output import check_nifti, known_suffix, label, output_format, sidecar_path, sidecar_text, writing_error
 from .plan import Job
 from .sinks import FileSink, Open
+from .slicewise import write_header
 from .volume import Volume
 
 #: The formats that can be written slice by slice, by their suffix.
 SUFFIXES = (".nrrd", ".mha", ".nii")
-
-#: Where the third of NIfTI-1's axis lengths stands.
-_NIFTI_DEPTH = 46
 
 
 def check_raw(path: Path, channels: int = 1) -> None:
@@ -70,26 +62,12 @@ def open_raw(path: Path, job: Job, provenance: dict[str, str]) -> FileSink:
     image = itk.volume_image(single)
     label(image, output, provenance)
     try:
-        itk.write_image(image, path, output.name, compressed=False)
-        start = _lengthen(path, single.array.nbytes, k)
+        start = write_header(image, path, output.name, k)
         if not output.metadata:
             sidecar_path(path).write_text(sidecar_text(single, output, provenance), encoding="utf-8")
         return FileSink(path, start, job)
     except (RuntimeError, OSError) as error:
         raise writing_error(path, error, job.layout.output_bytes) from error
-
-
-def _lengthen(path: Path, voxel_bytes: int, slices: int) -> int:
-    """Keep the header of a file of one slice, for so many of them; returns its length in bytes."""
-    data = path.read_bytes()
-    header = data[: len(data) - voxel_bytes]
-    if path.name.lower().endswith(".nii"):
-        header = header[:_NIFTI_DEPTH] + struct.pack("<h", slices) + header[_NIFTI_DEPTH + 2 :]
-    else:
-        pattern = rb"^(sizes:|DimSize =)((?: \d+)+) 1(\r?)$"
-        header = re.sub(pattern, rb"\1\2 %d\3" % slices, header, count=1, flags=re.MULTILINE)
-    path.write_bytes(header)
-    return len(header)
 
 
 def raw_sinks(places: dict[str, Path | None]) -> Open:

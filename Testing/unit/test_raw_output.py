@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from SuperResolutionLib import upscaler
+from SuperResolutionLib import output, upscaler
 from SuperResolutionLib.catalog import ModelCatalog
 from SuperResolutionLib.errors import DataError, ResourceError
 from SuperResolutionLib.files import read_volume, write_volume
@@ -139,3 +139,52 @@ def test_memory_stays_flat_while_the_file_grows(card, tmp_path):
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "large.mha").stat().st_size > 620e6
     assert int(done.stdout) < 450e6
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float64, ">i2"])
+def test_large_volumes_are_written_as_small_ones_are(tmp_path, suffix, dtype, monkeypatch):
+    """Slice by slice, with the same voxels, geometry, provenance and compression."""
+    volume, provenance = source(np.dtype(dtype)), {"Model": "m", "Notice": "n"}
+    small = write_volume(volume, tmp_path / f"small{suffix}", provenance)
+    monkeypatch.setattr(output, "_LARGE_BYTES", 0)
+    monkeypatch.setattr(output.slicewise, "_SLAB_BYTES", 700)
+    monkeypatch.setattr(output.itk, "volume_image", only_one_slice(output.itk.volume_image))
+    large = write_volume(volume, tmp_path / f"large{suffix}", provenance)
+    one, other = read_volume(small), read_volume(large)
+    assert one.array.dtype == other.array.dtype
+    np.testing.assert_array_equal(one.array, other.array)
+    np.testing.assert_array_equal(one.ijk_to_ras, other.ijk_to_ras)
+    assert abs(small.stat().st_size - large.stat().st_size) < 100
+    if suffix == ".nrrd":
+        assert b"SuperResolution.Model:=m" in large.read_bytes()[:2000]
+    else:
+        assert sidecar_path(small).read_bytes() == sidecar_path(large).read_bytes()
+    assert len(list(tmp_path.iterdir())) == (2 if suffix == ".nrrd" else 4)
+
+
+def only_one_slice(volume_image):
+    def checked(volume):
+        assert len(volume.array) == 1
+        return volume_image(volume)
+
+    return checked
+
+
+def test_writing_a_large_volume_takes_no_copy_of_it(tmp_path):
+    program = f"""
+    import resource, sys; sys.path[:0] = {sys.path!r}
+    import numpy as np
+    from pathlib import Path
+    from SuperResolutionLib.files import write_volume
+    from SuperResolutionLib.volume import Volume
+    peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    volume = Volume(np.ones((60, 1024, 1024), np.int16), np.eye(4))
+    write_volume(Volume(volume.array[:1], np.eye(4)), Path({str(tmp_path)!r}) / "one.nii.gz")
+    before = peak()
+    write_volume(volume, Path({str(tmp_path)!r}) / "all.nii.gz")
+    print((peak() - before) * (1 if sys.platform == "darwin" else 1024) / volume.array.nbytes)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 0.6

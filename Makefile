@@ -77,10 +77,10 @@ screenshots: $(VENV)/.has-test
 # Each measurement is a file of docs/bench. BENCH_IMAGE: a real head whose air is constant, for what skipping gains.
 bench: $(VENV)/.has-bench
 	$(BENCH) --model edsr-ise-general-psnr --scale 4 --size 256x256x64 --peers --output docs/bench/1-edsr-ise-int16.json
-	$(BENCH) --model edsr-ise-general-psnr --scale 4 --size 256x256x64 --type uint8 --peers --output docs/bench/2-edsr-ise-uint8.json
+	$(BENCH) --model edsr-ise-general-psnr --scale 4 --size 256x256x16 --type uint8 --peers --output docs/bench/2-edsr-ise-uint8.json
 	$(BENCH) --model span-general-psnr --scale 4 --size 256x256x64 --peers --output docs/bench/3-span-int16.json
 	$(BENCH) --model span-general-psnr --scale 4 --series scaling --repeats 3 --output docs/bench/4-scaling.json
-	$(BENCH) --model edsr-ise-general-psnr --scale 4 --series memory --backend openvino --output docs/bench/5-memory.json
+	$(BENCH) --model span-general-psnr --scale 4 --series memory --backend openvino --output docs/bench/5-memory.json
 ifneq ($(BENCH_IMAGE),)
 	$(BENCH) --model span-general-psnr --scale 4 --series skipping --image "$(BENCH_IMAGE)" --output docs/bench/6-skipping.json
 endif

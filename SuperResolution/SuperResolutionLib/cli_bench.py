@@ -95,26 +95,42 @@ def bench(
     _relate(entries)
     about = {"kind": "speed", "model": card.id, "scale": card.scale, "size": list(size), "type": dtype}
     about |= {"device": device, "repeats": repeats}
-    return {**about, "gflop_a_slice": flops / 1e9, "machine": machine(device), "ways": entries}
+    computed = network_flops(card, size[1], size[0], as_computed=True)
+    about |= {"gflop_a_slice": flops / 1e9, "computed_gflop_a_slice": computed / 1e9}
+    return {**about, "machine": machine(device), "ways": entries}
 
 
-def network_flops(card: ModelCard, height: int, width: int) -> int:
-    """Floating-point operations of a network's convolutions for one slice, as it was trained: 2 for each product."""
+def network_flops(card: ModelCard, height: int, width: int, as_computed: bool = False) -> int:
+    """Floating-point operations of a network's convolutions for one slice: 2 for each product.
+
+    Args:
+        card, height, width: the network, and the size of the slice.
+        as_computed: count a linear tail as ``upscale`` computes it, as one small convolution (the thin slabs along its
+            border are left out); otherwise all counts as it was trained.
+    """
     import torch
 
     from .networks import create
+    from .networks.composition import REACH, linear_steps
 
+    total = []
     with torch.device("meta"):
         net = create(card.architecture, **card.config).eval()
-        total = []
+        linear = {stage: linear_steps(stage.tail) for stage in net.stages if as_computed and linear_steps(stage.tail)}
+        composed = {layer for stage in linear for layer in stage.tail.modules()}
 
         def count(layer, _inputs, output):
             products = layer.in_channels // layer.groups * layer.kernel_size[0] * layer.kernel_size[1]
             total.append(2 * output.numel() * products)
 
+        def count_linear(stage, _inputs, output):
+            total.append(2 * output.numel() * linear[stage][0].conv.in_channels * (2 * REACH + 1) ** 2)
+
         for layer in net.modules():
-            if isinstance(layer, torch.nn.Conv2d):
+            if isinstance(layer, torch.nn.Conv2d) and layer not in composed:
                 layer.register_forward_hook(count)
+            elif layer in linear:
+                layer.register_forward_hook(count_linear)
         with torch.inference_mode():
             net(torch.empty(1, card.channels, height, width))
     return sum(total)

@@ -20,6 +20,9 @@ from .skipping import Skipping, find_window
 #: should stay in the cache, on a graphics card they should be worth a launch.
 BATCH_PIXELS, BATCH_PIXELS_GPU = 2**16, 2**20
 
+#: Pixels of the output that are converted to the stored type at once.
+CONVERTED_PIXELS = 2**16
+
 #: Batches that may wait to be finished.
 WAITING = 2
 
@@ -189,5 +192,10 @@ def _to_stored(model, enlarged: np.ndarray, low: np.ndarray, job: Job, consisten
 
 
 def _stored(enlarged: np.ndarray, job: Job) -> np.ndarray:
-    """Network range to stored values of the input's type."""
-    return round_to(job.intensity.to_stored(enlarged), job.dtype)
+    """Network range to stored values of the input's type; some rows at a time, whose float64 stay in the cache."""
+    stored = np.empty(enlarged.shape, job.dtype)
+    step = max(1, CONVERTED_PIXELS // enlarged.shape[-1])
+    for top in range(0, enlarged.shape[-2], step):
+        rows = np.s_[..., top : top + step, :]
+        stored[rows] = round_to(job.intensity.to_stored(enlarged[rows]), job.dtype)
+    return stored

@@ -55,7 +55,7 @@ def make_consistent(image, low_resolution):
     residual = (low_resolution - bicubic_downsample(image, scale)).double()
     z = _solve_last_axis(residual, scale)
     z = _solve_last_axis(z.transpose(-1, -2), scale).transpose(-1, -2)
-    return image + bicubic_upsample(z.to(image.dtype).contiguous(), scale)
+    return bicubic_upsample(z.to(image.dtype).contiguous(), scale).add_(image)
 
 
 def _solve_last_axis(residual, scale: int):

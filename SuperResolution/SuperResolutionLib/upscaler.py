@@ -147,7 +147,7 @@ def upscale(
         {"sr": provenance, "bicubic": of_bicubic(provenance)},
         clock,
     )
-    with kept_memory():
+    with kept_memory(execution.backend):
         pipeline.run()
     if model.global_gates and (height, width) != job.slices.shape[2:]:
         job.notices.append(

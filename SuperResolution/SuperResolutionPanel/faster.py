@@ -13,7 +13,7 @@ from SuperResolutionPanel.outlook import durationText
 WORTH_SECONDS = 60
 
 #: What is installed, and how many times as fast as without it the bundled models were at most where it was measured.
-REQUIREMENT, GAIN = "openvino>=2024.6", 1.4
+REQUIREMENT, GAIN = "openvino>=2024.6", 1.1
 
 #: Setting that says that the question was answered, either way.
 ANSWERED = "SuperResolution/OpenVINOOffered"

@@ -45,6 +45,8 @@ def test_operations_are_those_of_the_network_as_it_was_trained(tmp_path):
     card = ModelCatalog([tmp_path]).cards[0]
     assert network_flops(card, 256, 256) == pytest.approx(257e9, rel=0.01)
     assert network_flops(card, 128, 256) == pytest.approx(network_flops(card, 256, 256) / 2, rel=1e-3)
+    trunk, tail = 65536 * 2 * 9 * (33 * 64 * 64 + 64), 65536 * 2 * 25 * 64 * 16
+    assert network_flops(card, 256, 256, as_computed=True) == pytest.approx(trunk + tail, rel=1e-3)
 
 
 def test_the_phantom_has_no_constant_part_and_begins_alike_whatever_its_length():

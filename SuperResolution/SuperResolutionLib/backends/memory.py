@@ -6,21 +6,24 @@ import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-#: Numbers of glibc's, and the size of the largest map that is kept.
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, KEPT_BYTES = -1, -3, 2**28
+#: Numbers of glibc's.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+
+#: The size of the largest map that is kept for PyTorch, and for others, which keep the maps of a network themselves.
+KEPT_BYTES, KEPT_BYTES_ELSE = 2**28, 2**22
 
 
 @contextmanager
-def kept_memory() -> Iterator[None]:
+def kept_memory(backend: str) -> Iterator[None]:
     """Let glibc keep what is freed; elsewhere nothing happens.
 
-    By default each map is asked of the system anew, which takes a fifth of a run's time.
+    By default each map is asked of the system anew, which takes a fifth of a run's time in PyTorch.
     """
-    library = None
+    library, kept = None, KEPT_BYTES if backend == "torch" else KEPT_BYTES_ELSE
     try:
         library = ctypes.CDLL(None)
-        if library.mallopt(M_MMAP_THRESHOLD, KEPT_BYTES):  # old ones refuse so high a number
-            library.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
+        if library.mallopt(M_MMAP_THRESHOLD, kept):  # old ones refuse a high number
+            library.mallopt(M_TRIM_THRESHOLD, kept)
     except (OSError, TypeError, AttributeError):  # another system, another library
         library = None
     try:

@@ -48,7 +48,8 @@ class OpenVinoExecutor:
             return x
         part = self._parts[id(module)]
         request = self._request(part, tuple(x.shape))
-        request.start_async({0: np.ascontiguousarray(x.numpy())}, share_inputs=True)
+        channels_last = np.ascontiguousarray(x.permute(0, 2, 3, 1).numpy())  # as maps lie in memory already
+        request.start_async({0: channels_last}, share_inputs=True)
         try:
             while not request.wait_for(POLL_MILLISECONDS):
                 poll(0)
@@ -56,7 +57,7 @@ class OpenVinoExecutor:
             request.cancel()
             raise
         poll(len(_layers(module)))
-        made = torch.from_numpy(request.get_output_tensor(0).data).permute(0, 3, 1, 2)  # it was asked for as NHWC
+        made = torch.from_numpy(request.get_output_tensor(0).data).permute(0, 3, 1, 2)
         return made.clone() if part.startswith("tail") else made  # the next strip overwrites the request's memory
 
     def _request(self, part: str, shape: tuple[int, ...]):
@@ -74,8 +75,9 @@ class OpenVinoExecutor:
             model = self._core.read_model(self._file(part))
             model.reshape({0: list(shape)})
             prepared = openvino.preprocess.PrePostProcessor(model)
-            prepared.output().model().set_layout(openvino.Layout("NCHW"))
-            prepared.output().tensor().set_layout(openvino.Layout("NHWC"))
+            for end in (prepared.input(), prepared.output()):
+                end.model().set_layout(openvino.Layout("NCHW"))
+                end.tensor().set_layout(openvino.Layout("NHWC"))
             options = {
                 "INFERENCE_PRECISION_HINT": "f32",  # of what has no shorter type of its own
                 "INFERENCE_NUM_THREADS": physical_cores(),

@@ -11,12 +11,13 @@ from __future__ import annotations
 import copy
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..networks.blocks import CBAM, Generator, ImprovedSE, Residual
 from ..networks.composition import linear_steps
 from ..networks.layout import convolutions, last_convolution
-from ..networks.span import Conv3XC
+from ..networks.span import SPAB, Conv3XC
 
 #: Activations that may overwrite the output of the convolution before them, which nobody else reads.
 _ACTIVATIONS = (nn.ReLU, nn.LeakyReLU)
@@ -44,6 +45,23 @@ class LeanResidual(nn.Module):
         return torch.addcmul(x, branch, weights.to(x.dtype), out=branch)
 
 
+class LeanSPAB(nn.Module):
+    """``SPAB`` that overwrites its own maps: four are alive at a time, not seven.
+
+    The block's output has its input's type.
+    """
+
+    def __init__(self, block: SPAB):
+        super().__init__()
+        self.first, self.second, self.third = block.first, block.second, block.third
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        early = F.silu(self.first(x), inplace=True)
+        out = self.third(F.silu(self.second(early), inplace=True)).to(x.dtype)
+        gate = torch.sigmoid(out).sub_(0.5)
+        return out.add_(x).mul_(gate), early
+
+
 def make_lean(net: Generator) -> None:
     """Change a network in evaluation mode in place; its results stay up to rounding."""
     for module in list(net.modules()):
@@ -54,6 +72,8 @@ def make_lean(net: Generator) -> None:
         for name, child in children:
             if isinstance(child, Residual):
                 setattr(module, name, LeanResidual(child))
+            elif isinstance(child, SPAB):
+                setattr(module, name, LeanSPAB(child))
 
 
 class ShortConvolution(nn.Module):

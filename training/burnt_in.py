@@ -8,15 +8,18 @@ overshoot of that reduction, at every position and size. Only chance chooses, no
 from __future__ import annotations
 
 import string
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
 from .degradations import convolve, gaussian_kernel
 
+if TYPE_CHECKING:
+    from PIL import Image, ImageDraw, ImageFont
+
 #: Shapes are drawn this many times larger and reduced, which leaves what a resized photograph has at its edges.
 FINER = 3
-REDUCTIONS = (Image.Resampling.BOX, Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
+REDUCTIONS = ("BOX", "BILINEAR", "BICUBIC", "LANCZOS")
 
 #: Heights of letters and widths of bars, in high-resolution pixels, and how strongly a marker may be out of focus.
 LETTERS, BARS, BLUR = (8, 80), (1, 12), 1.2
@@ -42,6 +45,8 @@ def burn_in(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def letters(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """One to four characters, perhaps mirrored, turned, in a box or out of focus, mostly brighter than the image."""
+    from PIL import Image, ImageDraw
+
     height, width = image.shape[:2]
     size = int(np.exp(rng.uniform(*np.log(LETTERS)))) * FINER
     mask = Image.new("L", (width * FINER, height * FINER))
@@ -67,6 +72,8 @@ def letters(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def frame(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Black, white or grey beyond a straight edge or a corner, sometimes a little turned, or a bar along it."""
+    from PIL import Image, ImageDraw
+
     height, width = image.shape[:2]
     mask = Image.new("L", (width * FINER, height * FINER))
     draw = ImageDraw.Draw(mask)
@@ -96,13 +103,17 @@ def _bar(rng: np.random.Generator) -> int:
 
 def _font(size: int) -> ImageFont.FreeTypeFont:
     """The one that pillow brings along."""
+    from PIL import ImageFont
+
     return ImageFont.load_default(size)
 
 
 def _reduced(mask: Image.Image, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     """The share of each pixel that is covered, with the overshoot of the reduction: (h, w) float32 about 0..1."""
+    from PIL import Image
+
     exact = Image.fromarray(np.asarray(mask, dtype=np.float32) / 255)
-    return np.asarray(exact.resize(size, REDUCTIONS[rng.integers(len(REDUCTIONS))]))
+    return np.asarray(exact.resize(size, Image.Resampling[REDUCTIONS[rng.integers(len(REDUCTIONS))]]))
 
 
 def _blurred(covered: np.ndarray, sigma: float) -> np.ndarray:

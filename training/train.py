@@ -20,6 +20,7 @@ from .dataset import PackedSet, PatchSampler
 from .degradations import Degradation
 from .display import Display
 from .distributed import Group, connect
+from .optional import installed
 from .phases import check_phases
 from .reached import phase_file
 from .record import Recorder, not_finite
@@ -106,6 +107,8 @@ def make_sampler(config: Config, packed: Path, group: Group) -> PatchSampler:
         colors = {name: packed_set.channels for name, (packed_set, _) in sets.items()}
         if set(colors.values()) != {config.channels}:
             raise ValueError(f"network.channels is {config.channels}, and the packed sets have {colors}.")
+        if data.burnt_in and not installed("PIL"):
+            raise ValueError("burnt_in needs the package pillow; install it, or leave burnt_in out.")
         degrade = Degradation(data.degradation) if data.degradation else None
         packed_sets = [packed_set for packed_set, _ in sets.values()]
         resident = degrade is None and not data.burnt_in and fits(packed_sets, group.device)

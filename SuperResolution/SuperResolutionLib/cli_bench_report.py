@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import prod
 from pathlib import Path
 
 #: Ways of which the best of several tiles counts.
@@ -96,10 +97,10 @@ def draw(result: dict, path: Path) -> None:
         axes.invert_yaxis()
         axes.set_xlabel(f"seconds for a slice of {result['size'][0]} x {result['size'][1]} pixels")
     else:
-        runs = [run for run in result["runs"] if "seconds" in run]
+        runs = sorted((run for run in result["runs"] if "seconds" in run), key=lambda run: prod(run["size"]))
         figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
         for label, chosen in _curves(runs):
-            voxels = [run["size"][0] * run["size"][1] * run["size"][2] for run in chosen]
+            voxels = [prod(run["size"]) for run in chosen]
             left.loglog(voxels, [run["seconds"] for run in chosen], "o-", label=label)
             right.loglog(voxels, [run["peak_bytes"] / 1e6 for run in chosen], "o-", label=label)
         left.set(xlabel="voxels of the input", ylabel="seconds")

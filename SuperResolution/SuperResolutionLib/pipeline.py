@@ -1,4 +1,8 @@
-"""Slices through the network and on into the sinks; while one thread finishes slices, the network works on the next."""
+"""Slices through the network and on into the sinks; while one thread writes slices, the network works on the next.
+
+On a graphics card that thread also does what follows the network. On a CPU it would take the cores from the network's
+threads, all of which wait for the slowest.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +29,9 @@ CONVERTED_PIXELS = 2**16
 
 #: Batches that may wait to be finished.
 WAITING = 2
+
+#: Number of a slice, mask of its missing voxels, super-resolved and bicubic slice, the latter None if not asked for.
+Finished = tuple[int, np.ndarray, np.ndarray, "np.ndarray | None"]
 
 
 class Pipeline:
@@ -89,7 +96,10 @@ class Pipeline:
                         lows, enlarged = self._enlarge(numbers)
                         while len(pending) >= WAITING:
                             pending.popleft().result()
-                        pending.append(thread.submit(self._finish, numbers, lows, enlarged))
+                        if self._model.device == "cpu":
+                            pending.append(thread.submit(self._put, self._finished(numbers, lows, enlarged)))
+                        else:
+                            pending.append(thread.submit(self._finish, numbers, lows, enlarged))
                         del enlarged
                     while pending:
                         pending.popleft().result()
@@ -139,19 +149,30 @@ class Pipeline:
         return np.stack([self._model.enlarge(plane, self._rows, self._clock.poll) for plane in planes])
 
     def _finish(self, numbers: range, lows: list, enlarged: np.ndarray) -> None:
-        """What follows the network, in a thread of its own."""
-        job, scale = self._job, self._job.scale
+        self._put(self._finished(numbers, lows, enlarged))
+
+    def _finished(self, numbers: range, lows: list, enlarged: np.ndarray) -> list[Finished]:
+        """What follows the network, in stored values."""
+        finished = []
         for number, (low, finite, missing), image in zip(numbers, lows, enlarged):
             self._clock.check()
-            stored = _to_stored(self._model, image, low, job, self._consistent, self._clock.check)
-            exact = np.float32 if job.dtype.kind in "iu" and job.dtype.itemsize <= 2 else np.float64
+            stored = _to_stored(self._model, image, low, self._job, self._consistent, self._clock.check)
+            exact = np.float32 if stored.dtype.kind in "iu" and stored.dtype.itemsize <= 2 else np.float64
             self.residual.add(_cut(self._model.shrink(stored.astype(exact)) - finite, self._place))
-            plane, missing = job.planes[number], _cut(missing, self._place)
-            self.sr.put(number, put_missing_back(_cut(stored, self._place, scale), plane, missing, scale))
             self._clock.check()
-            if self.bicubic is not None:
-                cubic = _stored(self._model.bicubic(low), job)
-                self.bicubic.put(number, put_missing_back(_cut(cubic, self._place, scale), plane, missing, scale))
+            cubic = _stored(self._model.bicubic(low), self._job) if self.bicubic is not None else None
+            finished.append((number, missing, stored, cubic))
+        return finished
+
+    def _put(self, finished: list[Finished]) -> None:
+        """Into the sinks, in a thread of its own."""
+        job, scale = self._job, self._job.scale
+        for number, missing, *outputs in finished:
+            self._clock.check()
+            plane, missing = job.planes[number], _cut(missing, self._place)
+            for sink, stored in zip((self.sr, self.bicubic), outputs):
+                if sink is not None:
+                    sink.put(number, put_missing_back(_cut(stored, self._place, scale), plane, missing, scale))
             job.missing += int(missing.sum())
 
 

@@ -27,6 +27,9 @@ REFERENCE = "eager, float32"
 
 TILES = (128, 192, 256)
 
+#: What PyTorch does by itself with float32 in convolutions on a graphics card: it rounds to 10 bits.
+TF32 = "tf32"
+
 
 def ways(device: str, peers: bool) -> list[dict]:
     """What is measured on a device: each way's label and what ``cli_bench_child`` needs to know of it."""
@@ -35,13 +38,13 @@ def ways(device: str, peers: bool) -> list[dict]:
     pairs = [("torch", "float32"), ("torch", short)]
     pairs += [("openvino", "float32"), ("onnxruntime", "float32"), ("openvino", "bfloat16")] if on_cpu else []
     pairs += [] if on_cpu else [("compile", "float32"), ("compile", short)]
-    found = [
-        {"label": f"ceiling, {precision}", "way": "ceiling", "precision": precision} for precision in ("float32", short)
-    ]
+    ceilings = ("float32", short) if on_cpu or not peers else ("float32", TF32, short)
+    found = [{"label": f"ceiling, {precision}", "way": "ceiling", "precision": precision} for precision in ceilings]
     found += [{"label": f"upscale, {b}, {p}", "way": "upscale", "backend": b, "precision": p} for b, p in pairs]
     if not peers:
         return found
     alone = [("eager", "float32"), ("channels_last", "float32"), ("channels_last", short)]
+    alone += [] if on_cpu else [("eager", TF32)]
     alone += [("openvino alone", "float32"), ("openvino alone", "bfloat16")] if on_cpu else []
     alone += [("onnxruntime alone", "float32")] if on_cpu else []
     found += [{"label": f"{way}, {p}", "way": way, "precision": p} for way, p in alone]
@@ -83,6 +86,10 @@ def bench(
             way["slices"] = slices
             tell(f"preparing {way['label']}")
             children.append(Child({**way, **common, "size": size}))
+            if device == "cpu":  # where they would take the cores and the memory from each other
+                children[-1].wait_until_ready()
+        for child in children:
+            child.wait_until_ready()
         for turn in range(repeats):
             for way, child in zip(requests, children):
                 if not child.problem:
@@ -163,11 +170,11 @@ def _processor() -> str:
 
 
 class Child:
-    """One way in its process: what it said for each run, or why it cannot run."""
+    """One way in its process: what it said for each run, or why it cannot run. It prepares itself at once."""
 
     def __init__(self, request: dict):
         package = str(Path(__file__).resolve().parents[1])
-        self.number, self.answers, self.problem = request["number"], [], ""
+        self.number, self.answers, self.problem, self._ready = request["number"], [], "", False
         self._process = subprocess.Popen(
             [sys.executable, "-c", _BOOT, package, json.dumps(request)],
             stdin=subprocess.PIPE,
@@ -175,7 +182,10 @@ class Child:
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        self.problem = self._answer().get("problem", "")
+
+    def wait_until_ready(self) -> None:
+        if not self._ready:
+            self.problem, self._ready = self._answer().get("problem", ""), True
 
     def run(self) -> None:
         try:

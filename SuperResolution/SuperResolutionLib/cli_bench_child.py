@@ -10,18 +10,28 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from .catalog import ModelCatalog
+from .cli_bench import TF32
 from .volume import Volume
 
 #: Slices whose result is kept, so that ways can be compared.
 KEPT = 2
 
-#: Sides of the maps on which the ceiling is looked for.
-CEILING_SIDES = (64, 128, 256)
+#: Sides of the maps on which the ceiling is looked for, and how many convolutions are timed together. On a graphics
+#: card they have to be worth a launch.
+CEILING_SIDES, CEILING_SIDES_GPU = (64, 128, 256), (256, 512, 1024)
+TOGETHER, TOGETHER_GPU = 2, 20
+
+#: Side of the matrices whose product is looked at too on a graphics card, whose convolutions may stay below it.
+MATRIX_SIDE_GPU = 8192
+
+#: Voxels of a volume that are enlarged on a graphics card before a time is taken; on a CPU it is all of them.
+WARM_VOXELS_GPU = 2**22
 
 
 def phantom(size: tuple[int, int, int], dtype: str) -> Volume:
@@ -57,7 +67,7 @@ def main() -> None:
         about["seconds"] = about.get("seconds", time.perf_counter() - began)
         if number == 0 and made is not None:
             np.save(Path(request["folder"]) / f"{request['number']}.npy", made[:KEPT])
-        _say({**about, "peak_bytes": peak_bytes(), "gpu_peak_bytes": _gpu_peak_bytes()})
+        _say({**about, "peak_bytes": peak_bytes(), "gpu_peak_bytes": _gpu_peak_bytes(request["device"])})
 
 
 def _say(message: dict) -> None:
@@ -76,9 +86,10 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def _gpu_peak_bytes() -> int:
-    torch = sys.modules.get("torch")
-    return torch.cuda.max_memory_allocated() if torch is not None and torch.cuda.is_available() else 0
+def _gpu_peak_bytes(device: str) -> int:
+    import torch
+
+    return torch.cuda.max_memory_allocated(device) if device != "cpu" else 0
 
 
 Run = Callable[[], tuple["np.ndarray | None", dict]]
@@ -90,6 +101,8 @@ def _prepare(request: dict) -> Run:
     from .backends.threads import physical_cores
 
     torch.set_num_threads(physical_cores())
+    rounded = request["precision"] == TF32  # float32 is float32 in all ways alike
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = rounded
     sys.stdout = sys.stderr  # libraries print
     if request["way"] == "ceiling":
         return _ceiling(request)
@@ -100,27 +113,34 @@ def _prepare(request: dict) -> Run:
 
 
 def _ceiling(request: dict) -> Run:
-    """GFLOP/s of the quickest 3 x 3 convolution of 64 channels; for it, seconds say nothing."""
+    """GFLOP/s of the quickest 3 x 3 convolution of 64 channels, or on a graphics card of a large matrix product where
+    that is quicker; for it, seconds say nothing."""
     import torch
 
-    device, dtype = request["device"], getattr(torch, request["precision"])
+    device, on_cpu = request["device"], request["device"] == "cpu"
+    dtype = torch.float32 if request["precision"] == TF32 else getattr(torch, request["precision"])
     layer = torch.nn.Conv2d(64, 64, 3, padding=1).to(device, dtype, memory_format=torch.channels_last)
-    maps = [torch.rand(1, 64, side, side, device=device, dtype=dtype) for side in CEILING_SIDES]
-    maps = [image.contiguous(memory_format=torch.channels_last) for image in maps]
+    work = []  # a function and the floating-point operations that it does
+    for side in CEILING_SIDES if on_cpu else CEILING_SIDES_GPU:
+        image = torch.rand(1, 64, side, side, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
+        work.append((partial(layer, image), 2 * 64 * 64 * 9 * side * side))
+    if not on_cpu:
+        matrix = torch.rand(MATRIX_SIDE_GPU, MATRIX_SIDE_GPU, device=device, dtype=dtype)
+        work.append((partial(torch.mm, matrix, matrix), 2 * MATRIX_SIDE_GPU**3))
+    together = TOGETHER if on_cpu else TOGETHER_GPU
 
     @torch.inference_mode()
     def run():
         best = 0.0
-        for image in maps:
-            layer(image)
+        for compute, flops in work:
+            compute()
             for _ in range(3):
                 _wait(device)
                 began = time.perf_counter()
-                for _ in range(2):
-                    layer(image)
+                for _ in range(together):
+                    compute()
                 _wait(device)
-                flops = 2 * 2 * 64 * 64 * 9 * image.shape[2] * image.shape[3]
-                best = max(best, flops / (time.perf_counter() - began) / 1e9)
+                best = max(best, together * flops / (time.perf_counter() - began) / 1e9)
         return None, {"gflops": best}
 
     return run
@@ -130,7 +150,7 @@ def _wait(device: str) -> None:
     import torch
 
     if device != "cpu":
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(device)
 
 
 def _upscale(card, request: dict) -> Run:
@@ -155,7 +175,7 @@ def _upscale(card, request: dict) -> Run:
     )
     model = load(card, request["device"])
 
-    def run():
+    def run(volume=volume):
         began = time.perf_counter()
         result = upscale(volume, card, options, load=lambda *_: model, **_destination(request))
         about = {"seconds": time.perf_counter() - began}
@@ -168,9 +188,14 @@ def _upscale(card, request: dict) -> Run:
             return None, about
         return np.stack([model.enlarge(network(plane), rows, lambda *_: None) for plane in planes]), about
 
-    if request.get("warm", True):
-        run()  # converts and compiles
+    if request.get("warm", True):  # converts and compiles
+        run(volume if request["device"] == "cpu" else _part_to_warm_up(volume))
     return run
+
+
+def _part_to_warm_up(volume: Volume) -> Volume:
+    slices = WARM_VOXELS_GPU // (volume.size[0] * volume.size[1])
+    return volume.with_array(volume.array[: max(1, slices)])
 
 
 def _destination(request: dict) -> dict:

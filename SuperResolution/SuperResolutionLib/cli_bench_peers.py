@@ -15,6 +15,7 @@ from torch import nn
 
 from .backends.threads import physical_cores
 from .backends.torch_backend import build
+from .cli_bench import TF32
 from .networks.layout import reach
 from .resampling import bicubic_upsample
 
@@ -23,7 +24,7 @@ def _eager(card, request: dict, channels_last: bool):
     net = build(card).to(request["device"])
     layout = torch.channels_last if channels_last else torch.contiguous_format
     net = net.to(memory_format=layout)
-    short = request["precision"] != "float32"
+    short = request["precision"] not in ("float32", TF32)
 
     @torch.inference_mode()
     def enlarge(plane: np.ndarray) -> np.ndarray:

@@ -142,7 +142,9 @@ intensity, network, consistency with the input, rounding. The other ways are the
 
 - GFLOP/s count the operations of the network as it was trained. The tails of EDSR-ISE are computed with fewer, so their
   share of the ceiling may exceed what was really multiplied.
-- The ceiling is the quickest 3 x 3 convolution of 64 channels that PyTorch does on this machine.
+- The ceiling is the quickest 3 x 3 convolution of 64 channels that PyTorch does on this machine, or on a graphics card
+  a product of large matrices where that is quicker.
+- On a graphics card float32 is float32; tf32 is what PyTorch makes of it by itself, rounded to 10 bits in convolutions.
 - *difference* is the largest one from the whole slice in plain float32, as a share of the intensity range.
 - *around* is the share of the run that is not the network.
 - Of tiles and windows (128, 192 or 256 pixels) the quickest is shown."""

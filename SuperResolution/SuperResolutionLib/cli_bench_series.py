@@ -62,6 +62,7 @@ def skipping(card: ModelCard, device: str, backend: str, path: Path, repeats: in
 def _measure(card: ModelCard, request: dict, repeats: int) -> dict:
     with tempfile.TemporaryDirectory(prefix="superresolution-bench-") as folder:
         child = Child({"way": "upscale", "model": card.id, "type": "int16", "folder": folder, "number": 0, **request})
+        child.wait_until_ready()
         for _ in range(repeats if not child.problem else 0):
             child.run()
         child.close()

@@ -1,7 +1,7 @@
 """Slices through the network and on into the sinks; while one thread writes slices, the network works on the next.
 
-On a graphics card that thread also does what follows the network. On a CPU it would take the cores from the network's
-threads, all of which wait for the slowest.
+On a graphics card that thread also waits for the network and does what follows it, so that the next slices are queued
+meanwhile. On a CPU it would take the cores from the network's threads, all of which wait for the slowest.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from .missing import fill_missing, put_missing_back
 from .plan import Job, Window
 from .sinks import Open
 from .skipping import Skipping, find_window
+
+if TYPE_CHECKING:
+    from .backends.torch_backend import Wait
 
 #: Pixels of the input that go through the network at once, in slices that are smaller than that. On a CPU their maps
 #: should stay in the cache, on a graphics card they should be worth a launch.
@@ -93,14 +97,14 @@ class Pipeline:
                 try:
                     for first in range(0, count, at_once):
                         numbers = range(first, min(first + at_once, count))
-                        lows, enlarged = self._enlarge(numbers)
+                        lows, wait = self._enlarge(numbers)
                         while len(pending) >= WAITING:
                             pending.popleft().result()
                         if self._model.device == "cpu":
-                            pending.append(thread.submit(self._put, self._finished(numbers, lows, enlarged)))
+                            pending.append(thread.submit(self._put, self._finished(numbers, lows, wait)))
                         else:
-                            pending.append(thread.submit(self._finish, numbers, lows, enlarged))
-                        del enlarged
+                            pending.append(thread.submit(self._finish, numbers, lows, wait))
+                        del wait  # it holds the enlargements
                     while pending:
                         pending.popleft().result()
                 finally:
@@ -113,14 +117,17 @@ class Pipeline:
             self._skipping = None  # it refers to this object: with it the outputs would wait for the garbage collection
         self._clock.finish()
 
-    def _enlarge(self, numbers: range) -> tuple[list, np.ndarray]:
-        """What ``_prepare`` gives of some slices, and their enlargements (n, c, h * scale, w * scale)."""
+    def _enlarge(self, numbers: range) -> tuple[list, Wait]:
+        """What ``_prepare`` gives of some slices, and what waits for their enlargements as the network gives them."""
         lows, images = self._prepare(numbers)
         self._clock.start_slices(numbers[0], len(numbers), self._polls(len(images)))
+        if self._batches and self._model.device != "cpu" and self._skipping.needs_all(images):
+            self._skipping.count(images)
+            return lows, self._model.begin(images, self._rows, self._clock.poll)
         began = time.perf_counter()
         enlarged = self._skipping(images)
-        self.network_seconds += time.perf_counter() - began
-        return lows, enlarged.reshape(len(numbers), self._job.layout.channels, *enlarged.shape[2:])
+        seconds = time.perf_counter() - began
+        return lows, lambda: (enlarged, seconds)
 
     def _slices_at_once(self) -> int:
         if not self._batches:
@@ -148,12 +155,15 @@ class Pipeline:
             return self._model.enlarge(planes, self._rows, self._clock.poll)
         return np.stack([self._model.enlarge(plane, self._rows, self._clock.poll) for plane in planes])
 
-    def _finish(self, numbers: range, lows: list, enlarged: np.ndarray) -> None:
-        self._put(self._finished(numbers, lows, enlarged))
+    def _finish(self, numbers: range, lows: list, wait: Wait) -> None:
+        self._put(self._finished(numbers, lows, wait))
 
-    def _finished(self, numbers: range, lows: list, enlarged: np.ndarray) -> list[Finished]:
+    def _finished(self, numbers: range, lows: list, wait: Wait) -> list[Finished]:
         """What follows the network, in stored values."""
         finished = []
+        enlarged, seconds = wait()
+        self.network_seconds += seconds
+        enlarged = enlarged.reshape(len(numbers), self._job.layout.channels, *enlarged.shape[2:])
         for number, (low, finite, missing), image in zip(numbers, lows, enlarged):
             self._clock.check()
             stored = _to_stored(self._model, image, low, self._job, self._consistent, self._clock.check)

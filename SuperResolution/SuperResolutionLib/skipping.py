@@ -73,13 +73,10 @@ class Skipping:
 
     def __call__(self, planes: np.ndarray) -> np.ndarray:
         """(n, c, h, w) to (n, c, h * scale, w * scale)."""
-        if not self._wanted:
+        if self.needs_all(planes):
             return self._count_and_enlarge(planes)
-        corners = planes[:, :, :1, :1]
-        constant = (planes == corners).all(axis=(1, 2, 3))
+        constant = _constant(planes)
         n, c, h, w = planes.shape
-        if not constant.any() and self._window is None:
-            return self._count_and_enlarge(planes)
         made = np.empty((n, c, h * self._scale, w * self._scale), np.float32)
         for index in np.flatnonzero(constant):
             made[index] = self._background(planes[index])
@@ -87,6 +84,14 @@ class Skipping:
         if len(others):
             made[others] = self._inside(planes[others])
         return made
+
+    def needs_all(self, planes: np.ndarray) -> bool:
+        """Whether nothing of these planes is skipped."""
+        return not self._wanted or (self._window is None and not _constant(planes).any())
+
+    def count(self, planes: np.ndarray) -> None:
+        """These planes go through the network."""
+        self.pixels += planes.shape[0] * planes.shape[2] * planes.shape[3]
 
     def _inside(self, planes: np.ndarray) -> np.ndarray:
         if self._window is None:
@@ -119,5 +124,10 @@ class Skipping:
         return self._constant[values]
 
     def _count_and_enlarge(self, planes: np.ndarray) -> np.ndarray:
-        self.pixels += planes.shape[0] * planes.shape[2] * planes.shape[3]
+        self.count(planes)
         return self._enlarge(planes)
+
+
+def _constant(planes: np.ndarray) -> np.ndarray:
+    """Which of the planes have one value throughout."""
+    return (planes == planes[:, :, :1, :1]).all(axis=(1, 2, 3))

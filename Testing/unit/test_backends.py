@@ -87,6 +87,17 @@ def test_a_short_precision_in_openvino(cards):
     assert 0 < np.abs(model.enlarge(planes(), 8, nothing) - expected).max() < 1e-2
 
 
+@pytest.mark.parametrize("name", ["edsr_ise", "srgan", "span"])
+def test_what_is_compiled_is_in_the_precision_that_was_asked_for(cards, name, monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda module, **_: module)
+    model = torch_backend.load(cards[name], "cpu")
+    expected = model.enlarge(planes(), 8, nothing)
+    model.use("compile", "float32")
+    assert np.abs(model.enlarge(planes(), 8, nothing) - expected).max() <= 1e-5
+    model.use("compile", "bfloat16")
+    assert 1e-5 < np.abs(model.enlarge(planes(), 8, nothing) - expected).max() < 1e-2
+
+
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_what_was_converted_is_used_again(cards, library, monkeypatch):
     torch_backend.load(cards["span"], "cpu").enlarge(planes(), 8, nothing)

@@ -60,6 +60,33 @@ def test_ways_of_others_are_measured_on_request():
     assert alone == {"ceiling", "upscale"}
     assert beside - alone == {"eager", "channels_last", "openvino alone", "onnxruntime alone", "tiles", "monai"}
     assert {way["backend"] for way in ways("cuda", False) if way["way"] == "upscale"} == {"torch", "compile"}
+    on_card = {way["label"] for way in ways("cuda:0", True)}
+    assert {"eager, float32", "eager, tf32", "ceiling, tf32", "monai 128, float32"} <= on_card
+    assert not [label for label in on_card if "openvino" in label or "onnxruntime" in label]
+
+
+@pytest.mark.parametrize(("device", "together"), [("cpu", 1), ("cuda:0", 2)])
+def test_processes_prepare_themselves_together_only_on_a_graphics_card(models, monkeypatch, device, together):
+    told = []
+
+    class Pretended:
+        problem, answers = "there is no such card", []
+
+        def __init__(self, request):
+            told.append("start")
+
+        def wait_until_ready(self):
+            told.append("ready")
+
+        def close(self):
+            pass
+
+    found = [way for way in ways("cpu", True) if way["way"] == "eager"] * 2
+    monkeypatch.setattr(cli_bench, "ways", lambda *_: [dict(way) for way in found])
+    monkeypatch.setattr(cli_bench, "Child", Pretended)
+    monkeypatch.setattr(cli_bench, "machine", lambda _device: {})
+    bench(ModelCatalog([models]).find("edsr-ise-test-x2-psnr"), (8, 8, 1), "int16", device, True, 1, 1)
+    assert told[: together + 1] == ["start"] * together + ["ready"] and told.count("start") == 2
 
 
 def test_two_ways_in_processes_of_their_own(models, monkeypatch):

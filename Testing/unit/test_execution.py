@@ -1,5 +1,7 @@
 """Batches, strips and precisions, memory that runs out, cancelling, and what a run leaves behind."""
 
+import contextlib
+import threading
 import time
 import types
 
@@ -123,6 +125,67 @@ def test_memory_that_runs_out_on_a_graphics_card_goes_on_on_the_cpu(card, monkey
     assert result.report["device"] == "cpu" and any(
         "the rest was computed" in text for text in result.report["notices"]
     )
+
+
+def test_on_a_graphics_card_cudnn_computes_and_does_not_round():
+    model, seen = TorchModel(build("edsr_ise", 2), 2, "cpu"), set()
+    flags = torch.backends.cudnn
+    model.enlarge(np.zeros((1, 8, 8), np.float32), 8, lambda *_: seen.add((flags.enabled, flags.allow_tf32)))
+    assert seen == {(True, False)}
+
+
+def test_on_a_graphics_card_the_next_slices_begin_before_the_result_is_there(card, monkeypatch):
+    """No graphics card is needed: the model is told that it is on one, and its results come late."""
+    source = image(slices=4)
+    expected = upscale(source, card, Options(**CPU))
+    model, second_began, waits = torch_backend.load(card, "cpu"), threading.Event(), []
+    inner = model.begin
+
+    def begin(*arguments):
+        waits.append(inner(*arguments))
+        if len(waits) == 2:
+            second_began.set()
+        return lambda wait=waits[-1]: (wait()[0], 0.5) if second_began.wait(20) else pytest.fail("it waited")
+
+    model.begin = begin
+    monkeypatch.setattr(TorchModel, "_upload", lambda _self, array: torch.from_numpy(np.ascontiguousarray(array)))
+    monkeypatch.setattr(pipeline, "BATCH_PIXELS_GPU", 1)
+    model.device = "cuda:0"
+    result = upscale(source, card, Options(**CPU, backend="torch", precision="float32"), load=lambda *_: model)
+    assert np.abs(result.sr.array.astype(int) - expected.sr.array).max() <= 1
+    assert len(waits) == 4 and result.report["network_seconds"] == 2.0 and result.report["skipped_share"] == 0
+
+
+def test_what_follows_the_network_has_a_stream_of_its_own(card):
+    model, entered = torch_backend.load(card, "cpu"), []
+    model._beside = lambda: entered.append(None) or contextlib.nullcontext()
+    low, high = np.ones((1, 8, 8), np.float32), np.ones((1, 32, 32), np.float32)
+    model.enlarge(low, 8, nothing)
+    assert not entered
+    for number, function in enumerate((lambda: model.bicubic(low), lambda: model.shrink(high)), 1):
+        function()
+        assert len(entered) == number
+    model.consistent(high, low)
+    assert len(entered) == 3
+
+
+def test_a_result_leaves_the_graphics_card_through_pinned_memory(monkeypatch):
+    """The copy goes on while the program does; its numbers are there only once the stream has been waited for."""
+    made = torch.rand(2, 3)
+    on_card = types.SimpleNamespace(is_cuda=True, shape=made.shape, dtype=made.dtype, device="cuda:0")
+    pinned, copies = torch.full(made.shape, np.nan), []
+
+    def copy(source, non_blocking):
+        assert source is on_card and non_blocking
+        copies.append(None)
+        return memory
+
+    memory = types.SimpleNamespace(copy_=copy, numpy=lambda: pinned.numpy().copy())
+    stream = types.SimpleNamespace(synchronize=lambda: copies and pinned.copy_(made))
+    monkeypatch.setattr(torch, "empty", lambda *_, pin_memory, **__: memory if pin_memory else pytest.fail())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: {"cuda:0": stream}[device])
+    np.testing.assert_array_equal(torch_backend._download(on_card), made.numpy())
+    np.testing.assert_array_equal(torch_backend._download(made), made.numpy())
 
 
 @pytest.mark.parametrize("stage", ["bicubic_upsample", "bicubic_downsample", "make_consistent"])

@@ -72,11 +72,17 @@ def parts(net: nn.Module) -> dict[int, str]:
     return named
 
 
-def plain_part(card: ModelCard, part: str) -> nn.Module:
-    """A trunk or a tail as it was trained, which every converter understands."""
+def plain_part(card: ModelCard, part: str, precision: str = "float32") -> nn.Module:
+    """A trunk or a tail as it was trained, which every converter understands; or with its inner convolutions in a
+    short precision."""
+    import torch
+
     from .torch_backend import build
+    from .torch_lean import shortened
 
     net = build(card)
+    if precision != "float32":
+        net = shortened(net, getattr(torch, precision))
     named = parts(net)
     return next(module for module in net.modules() if named.get(id(module)) == part)
 

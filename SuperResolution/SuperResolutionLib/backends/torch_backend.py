@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 
 import numpy as np
 import torch
@@ -29,6 +32,9 @@ _OUT_OF_MEMORY = ("can't allocate memory", "bad_alloc", "bad allocation", "Faile
 
 #: Strips are not made lower than this to save memory.
 LEAST_ROWS = 8
+
+#: Waits for what a graphics card may still be computing; gives it and the seconds that it took.
+Wait = Callable[[], tuple[np.ndarray, float]]
 
 
 def resolve_device(name: str) -> str:
@@ -71,6 +77,9 @@ class TorchModel:
         self.device, self.scale, self.card = device, scale, card
         self.net = net.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
         make_lean(self.net)
+        # On a graphics card what follows the network would wait behind all that is queued for the slices after it.
+        stream = torch.cuda.Stream(device, priority=-1) if device != "cpu" else None
+        self._beside = partial(torch.cuda.stream, stream) if stream else nullcontext
         self.reach = reach(net)
         self.global_gates = has_global_gates(net)
         self.takes_batches = True
@@ -90,10 +99,10 @@ class TorchModel:
         if key not in self._executors:
             self._executors[key] = _executor(backend, precision, self)
         self.backend, self.precision, self._execute = backend, precision, self._executors[key]
-        if backend != "openvino" and precision != "float32" and precision not in self._shortened:
+        if backend == "torch" and precision != "float32" and precision not in self._shortened:
             self._shortened[precision] = shortened(self.net, getattr(torch, precision))
-        # OpenVINO shortens the trunks that it executes by itself.
-        self._running = self.net if backend == "openvino" else self._shortened.get(precision, self.net)
+        # Others shorten the parts that they execute by themselves.
+        self._running = self._shortened.get(precision, self.net) if backend == "torch" else self.net
 
     def strip_rows(self, width: int, wanted: int) -> int:
         """Rows of a strip: as wanted, or with 0 as many as keep the tail's widest map within ``STRIP_BYTES``."""
@@ -138,15 +147,22 @@ class TorchModel:
         Raises:
             ResourceError: if all that does not help. UsageError: if float16 overflows.
         """
-        batch = planes if planes.ndim == 4 else planes[None]
+        enlarged, _seconds = self.begin(planes if planes.ndim == 4 else planes[None], rows, poll)()
+        return enlarged if planes.ndim == 4 else enlarged[0]
+
+    @torch.inference_mode()
+    def begin(self, batch: np.ndarray, rows: int, poll: Callable[..., None]) -> Wait:
+        """``enlarge`` for several planes, (n, c, h, w), that returns while a graphics card computes.
+
+        Meanwhile the next may begin; then it does not stand still while results are copied and planes are prepared.
+        """
+        began = time.perf_counter()
         try:
-            enlarged = self._enlarge(batch, min(rows, self._rows_at_most), poll)
+            return self._begin(batch, min(rows, self._rows_at_most), poll)
         except RuntimeError as error:
             if not _out_of_memory(error):
                 raise
             problem = error.with_traceback(None)  # its frames hold the maps
-        else:
-            return enlarged if planes.ndim == 4 else enlarged[0]
         self._release()
         if len(batch) > 1:
             enlarged = np.concatenate([self.enlarge(plane[None], rows, poll) for plane in batch])
@@ -158,7 +174,8 @@ class TorchModel:
                 f"The memory of {self.device} does not suffice for slices of {size} voxels; upscale a region of the "
                 "image, or use another device."
             ) from problem
-        return enlarged if planes.ndim == 4 else enlarged[0]
+        seconds = time.perf_counter() - began
+        return lambda: (enlarged, seconds)
 
     @torch.inference_mode()
     def bicubic(self, plane: np.ndarray) -> np.ndarray:
@@ -175,14 +192,21 @@ class TorchModel:
         """Correct an enlargement (c, h * scale, w * scale) so that shrinking it gives ``low`` (c, h, w)."""
         return self._on_device(make_consistent, plane, low)
 
-    def _enlarge(self, batch: np.ndarray, rows: int, poll: Callable[..., None]) -> np.ndarray:
+    def _begin(self, batch: np.ndarray, rows: int, poll: Callable[..., None]) -> Wait:
         image = self._upload(batch).contiguous(memory_format=torch.channels_last)
-        # TensorFloat-32 would round to 10 bits where float32 was promised.
-        with torch.backends.cudnn.flags(allow_tf32=False):
-            enlarged = tiling.run(self._running, image, rows, poll, self._execute).cpu().numpy()
-        if self.precision == "float16" and not np.isfinite(enlarged).all():
-            raise UsageError("The range of float16 does not suffice for this model; choose bfloat16 or float32.")
-        return enlarged
+        start = _now(image)
+        # TensorFloat-32 would round to 10 bits where float32 was promised. Unless told, ``flags`` switches cuDNN off.
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            enlarged = _to_host(tiling.run(self._running, image, rows, poll, self._execute))
+        stop, short = _now(image), self.precision == "float16"
+
+        def wait() -> tuple[np.ndarray, float]:
+            seconds = _seconds_between(start, stop)
+            if short and not np.isfinite(enlarged.numpy()).all():
+                raise UsageError("The range of float16 does not suffice for this model; choose bfloat16 or float32.")
+            return enlarged.numpy(), seconds
+
+        return wait
 
     def _take_less(self, rows: int, height: int) -> bool:
         """Halve the strips, or leave the graphics card; False if neither can be done."""
@@ -211,7 +235,8 @@ class TorchModel:
     def _on_device(self, function, *planes: np.ndarray) -> np.ndarray:
         """A function of planes (c, h, w) on the device, on the CPU if its memory does not suffice."""
         try:
-            return function(*map(self._tensor, planes))[0].cpu().numpy()
+            with self._beside():
+                return _download(function(*map(self._tensor, planes))[0])
         except RuntimeError as error:
             if self.device == "cpu" or not _out_of_memory(error):
                 raise
@@ -272,7 +297,7 @@ def _executor(backend: str, precision: str, model: TorchModel) -> tiling.Execute
     if backend == "compile":
         from .torch_compiled import CompiledExecutor
 
-        return CompiledExecutor(model.card, model.net, model.device)
+        return CompiledExecutor(model.card, model.net, model.device, precision)
     if model.device != "cpu":
         raise BackendError(f"{backend} is used on the CPU only.")
     if backend == "openvino":
@@ -282,6 +307,39 @@ def _executor(backend: str, precision: str, model: TorchModel) -> tiling.Execute
     from .onnx_backend import OnnxExecutor
 
     return OnnxExecutor(model.card, model.net, precision)
+
+
+def _to_host(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor on the CPU; from a graphics card in pinned memory, filled when its stream has come so far."""
+    if not tensor.is_cuda:
+        return tensor
+    pinned = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    return pinned.copy_(tensor, non_blocking=True)
+
+
+def _download(tensor: torch.Tensor) -> np.ndarray:
+    """A tensor as an array."""
+    made = _to_host(tensor)
+    if tensor.is_cuda:
+        torch.cuda.current_stream(tensor.device).synchronize()
+    return made.numpy()
+
+
+def _now(image: torch.Tensor) -> float | torch.cuda.Event:
+    """This moment; for an image on a graphics card, when its stream will have come so far."""
+    if not image.is_cuda:
+        return time.perf_counter()
+    event = torch.cuda.Event(enable_timing=True)
+    event.record(torch.cuda.current_stream(image.device))
+    return event
+
+
+def _seconds_between(start: float | torch.cuda.Event, stop: float | torch.cuda.Event) -> float:
+    """Waits until the latter has come."""
+    if isinstance(start, float):
+        return stop - start
+    stop.synchronize()
+    return start.elapsed_time(stop) / 1000
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

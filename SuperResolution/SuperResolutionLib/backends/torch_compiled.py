@@ -13,10 +13,14 @@ class CompiledExecutor:
     """Executes trunks and tails that are compiled anew for each shape; see ``tiling.Execute``.
 
     It compiles its own copy of the network: the hooks that poll between layers would break the graph of the other.
+
+    Args:
+        card: of the network, by which it is built anew. net: the network whose parts will be given.
+        device: of the network. precision: of the parts' inner convolutions.
     """
 
-    def __init__(self, card: ModelCard, net, device: str):
-        self._card, self._parts, self._device = card, parts(net), device
+    def __init__(self, card: ModelCard, net, device: str, precision: str):
+        self._card, self._parts, self._device, self._precision = card, parts(net), device, precision
         self._compiled: dict[str, object] = {}
 
     def __call__(self, module, x, poll):
@@ -24,7 +28,7 @@ class CompiledExecutor:
             return x
         part = self._parts[id(module)]
         if part not in self._compiled:
-            copy = plain_part(self._card, part).to(self._device, memory_format=torch.channels_last)
+            copy = plain_part(self._card, part, self._precision).to(self._device, memory_format=torch.channels_last)
             self._compiled[part] = torch.compile(copy, dynamic=False)
         poll(0)
         try:

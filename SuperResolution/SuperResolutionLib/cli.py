@@ -418,11 +418,15 @@ def bench_command(
     plot: Annotated[Path | None, typer.Option("--plot", metavar="PATH.png", help="Also draw it.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure a model on this machine: speed beside the ceiling of the hardware, memory, and beside other ways."""
+    """Measure a model on this machine: speed beside the ceiling of the hardware, memory, and beside other ways.
+
+    At a scale that the family lacks, the same network is measured with random weights.
+    """
     from .cli_bench_command import run_bench
 
     run_bench(
-        find_model(model, scale),
+        model,
+        scale,
         parse_device(device),
         size,
         dtype,

@@ -82,7 +82,8 @@ def bench(
         children = []
         for number, way in enumerate(requests):
             slices = size[2] if way["way"] == "upscale" else min(size[2], peer_slices)
-            common = {"folder": folder, "number": number, "model": card.id, "type": dtype, "device": device}
+            common = {"folder": folder, "number": number, "type": dtype, "device": device}
+            common["model"] = str(card.weights.parent)
             way["slices"] = slices
             tell(f"preparing {way['label']}")
             children.append(Child({**way, **common, "size": size}))

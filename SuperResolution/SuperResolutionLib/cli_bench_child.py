@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .catalog import ModelCatalog
+from .catalog import load_card
 from .cli_bench import TF32
 from .volume import Volume
 
@@ -106,7 +106,7 @@ def _prepare(request: dict) -> Run:
     sys.stdout = sys.stderr  # libraries print
     if request["way"] == "ceiling":
         return _ceiling(request)
-    card = ModelCatalog.default().find(request["model"])
+    card = load_card(Path(request["model"]))
     if request["way"] == "upscale":
         return _upscale(card, request)
     return _peer(card, request)

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from .backends.torch_backend import resolve_device
-from .catalog import ModelCard
 from .cli_bench import bench
+from .cli_bench_network import network_to_measure
 from .cli_bench_report import draw, rows, series_rows
 from .cli_bench_series import memory, scaling, skipping
 from .cli_output import print_table, to_json
@@ -18,7 +18,8 @@ SERIES = ("scaling", "memory", "skipping")
 
 
 def run_bench(
-    card: ModelCard,
+    model: str,
+    scale: int | None,
     device: str,
     size: str,
     dtype: str,
@@ -35,7 +36,8 @@ def run_bench(
     """Measure, print a table or JSON, and write what was asked for.
 
     Raises:
-        UsageError: if the options do not fit together. DeviceError: if the device is not there.
+        UsageError: if the options do not fit together. DeviceError: if the device is not there. ModelError: if there is
+            no such model, or its architecture has no such scale.
     """
     voxels = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)x([1-9]\d*)", size)
     if voxels is None:
@@ -47,14 +49,19 @@ def run_bench(
     if (series == "skipping") != (image is not None):
         raise UsageError("--image goes with --series skipping, and the other way round.")
     place = resolve_device(device)
-    if series == "scaling":
-        result = scaling(card, place, backend, repeats, _tell)
-    elif series == "memory":
-        result = memory(card, place, backend, _tell)
-    elif series == "skipping":
-        result = skipping(card, place, backend, image, repeats, _tell)
-    else:
-        result = bench(card, tuple(map(int, voxels.groups())), dtype, place, peers, repeats, peer_slices, _tell)
+    with network_to_measure(model, scale) as (card, weights):
+        if weights is not None:
+            _tell(f"weights: {weights}")
+        if series == "scaling":
+            result = scaling(card, place, backend, repeats, _tell)
+        elif series == "memory":
+            result = memory(card, place, backend, _tell)
+        elif series == "skipping":
+            result = skipping(card, place, backend, image, repeats, _tell)
+        else:
+            result = bench(card, tuple(map(int, voxels.groups())), dtype, place, peers, repeats, peer_slices, _tell)
+    if weights is not None:
+        result["weights"] = weights
     text = to_json(result)
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)

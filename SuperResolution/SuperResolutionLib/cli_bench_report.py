@@ -26,7 +26,7 @@ def rows(result: dict) -> list[tuple[str, ...]]:
         table.append(
             (
                 entry["label"],
-                f"{entry['seconds_a_slice']:.3f}",
+                _brief(entry["seconds_a_slice"]),
                 f"{voxels:.2f}",
                 f"{entry['gflops']:.0f}",
                 f"{share:.0%}" if share is not None else "",
@@ -36,6 +36,10 @@ def rows(result: dict) -> list[tuple[str, ...]]:
             )
         )
     return table
+
+
+def _brief(seconds: float) -> str:
+    return f"{seconds:.3f}" if seconds >= 0.1 else f"{seconds:.4f}"
 
 
 def _without_worse_tiles(entries: list[dict]) -> list[dict]:
@@ -136,9 +140,10 @@ def write_document(folder: Path, target: Path) -> None:
 
 _INTRODUCTION = """# Performance
 
-`make bench-report` writes this page from the measurements in `docs/bench`, which `make bench` makes. Every figure is a
-median of runs in which all ways took turns on the same machine. *upscale* is the whole run from voxels to voxels:
-intensity, network, consistency with the input, rounding. The other ways are the network alone, slice by slice.
+`make bench-report` writes this page from the measurements in `docs/bench`, which `make bench` and `make bench-cuda`
+make. Every figure is a median of runs in which all ways took turns on the same machine. *upscale* is the whole run from
+voxels to voxels: intensity, network, consistency with the input, rounding. The other ways are the network alone, slice
+by slice, over the first slices.
 
 - GFLOP/s count the operations of the network as it was trained. The tails of EDSR-ISE are computed with fewer, so their
   share of the ceiling may exceed what was really multiplied.
@@ -146,8 +151,10 @@ intensity, network, consistency with the input, rounding. The other ways are the
   a product of large matrices where that is quicker.
 - On a graphics card float32 is float32; tf32 is what PyTorch makes of it by itself, rounded to 10 bits in convolutions.
 - *difference* is the largest one from the whole slice in plain float32, as a share of the intensity range.
+- *peak MB* is the memory of the process, on a graphics card what PyTorch allocated there.
 - *around* is the share of the run that is not the network.
-- Of tiles and windows (128, 192 or 256 pixels) the quickest is shown."""
+- Of tiles and windows (128, 192 or 256 pixels) the quickest is shown.
+- A ratio is that of the medians; in brackets stand the least and the most of the single rounds."""
 
 
 def _title(result: dict) -> str:
@@ -166,9 +173,13 @@ def _title(result: dict) -> str:
 def _machine(result: dict) -> str:
     about = result["machine"]
     versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items() if number)
-    place = about["graphics_card"] or f"{about['processor']}, {about['cores']} cores"
+    place = f"{about['processor']}, {about['cores']} cores"
+    if about["graphics_card"]:
+        place = f"{about['graphics_card']} beside {place}"
     backend = f"; executed by {result['backend']}, float32" if "backend" in result else ""
-    return f"{place}; {versions}{backend}."
+    runs = f"; {result['repeats']} runs of each way" if "repeats" in result else ""
+    weights = f"\n\nWeights: {result['weights']}." if "weights" in result else ""
+    return f"{place}; {versions}{backend}{runs}.{weights}"
 
 
 def _markdown(table: list[tuple[str, ...]]) -> str:
@@ -178,7 +189,8 @@ def _markdown(table: list[tuple[str, ...]]) -> str:
 
 def _conclusions(result: dict) -> list[str]:
     """Ratios that the table holds, said in a list."""
-    seconds = {entry["label"]: entry["seconds_a_slice"] for entry in result["ways"] if "seconds" in entry}
+    ways = {entry["label"]: entry for entry in _without_worse_tiles(result["ways"]) if "seconds" in entry}
+    seconds = {label: entry["seconds_a_slice"] for label, entry in ways.items()}
     lines = []
     for precision in ("float32", "bfloat16", "float16"):
         ours = {label: value for label, value in seconds.items() if label.startswith("upscale") and precision in label}
@@ -187,11 +199,20 @@ def _conclusions(result: dict) -> list[str]:
         if not ours:
             continue
         best = min(ours, key=ours.get)
-        for label in ("eager, float32", *sorted(same)):
+        lines.append(f"- {best} takes {ways[best]['seconds']:.2f} s for all {ways[best]['slices']} slices.")
+        for label in ("eager, float32", "eager, tf32", *sorted(same)):
             if label in others:
-                lines.append(f"- {best} is {others[label] / ours[best]:.2f} times as quick as {label}.")
+                lines.append(f"- {best} is {_ratio(ways[best], ways[label])} as quick as {label}.")
     lines += _really_computed(result)
     return ["\n".join(dict.fromkeys(lines))] if lines else []
+
+
+def _ratio(ours: dict, other: dict) -> str:
+    """How many times as quick a way is by the medians, and the least and the most of the rounds, in turn."""
+    ours_each, other_each = ([each / way["slices"] for each in way["rounds"]] for way in (ours, other))
+    each = [theirs / mine for mine, theirs in zip(ours_each, other_each)]
+    ratio = other["seconds_a_slice"] / ours["seconds_a_slice"]
+    return f"{ratio:.2f} times ({min(each):.2f} to {max(each):.2f})"
 
 
 def _really_computed(result: dict) -> list[str]:
@@ -202,8 +223,13 @@ def _really_computed(result: dict) -> list[str]:
         return []
     computed, trained = result["computed_gflop_a_slice"], result["gflop_a_slice"]
     share = computed / ours["seconds_a_slice"] / ceiling["gflops"]
-    return [
+    line = (
         f"- upscale, torch, float32 executes {computed:.0f} of the {trained:.0f} GFLOP of a slice, at {share:.0%} of "
-        "the ceiling. The rest goes into what is not a convolution of 64 channels: passes over memory for sums, gates "
+        "the ceiling."
+    )
+    if result["device"] != "cpu":  # where the rest goes has been looked at on a CPU only
+        return [line]
+    return [
+        f"{line} The rest goes into what is not a convolution of 64 channels: passes over memory for sums, gates "
         "and activations, the first and the last layers, bicubic enlargement and consistency."
     ]

@@ -61,7 +61,8 @@ def skipping(card: ModelCard, device: str, backend: str, path: Path, repeats: in
 
 def _measure(card: ModelCard, request: dict, repeats: int) -> dict:
     with tempfile.TemporaryDirectory(prefix="superresolution-bench-") as folder:
-        child = Child({"way": "upscale", "model": card.id, "type": "int16", "folder": folder, "number": 0, **request})
+        about = {"way": "upscale", "model": str(card.weights.parent), "type": "int16", "folder": folder, "number": 0}
+        child = Child({**about, **request})
         child.wait_until_ready()
         for _ in range(repeats if not child.problem else 0):
             child.run()

@@ -1,13 +1,16 @@
 """``superres bench``: what it counts, what it measures in processes of their own, and the page that it writes."""
 
 import json
+import tempfile
 
 import pytest
 
 from SuperResolutionLib import cli_bench
-from SuperResolutionLib.catalog import ModelCatalog
+from SuperResolutionLib.backends.torch_backend import build
+from SuperResolutionLib.catalog import BUNDLED, ModelCatalog
 from SuperResolutionLib.cli_bench import bench, network_flops, ways
 from SuperResolutionLib.cli_bench_child import phantom
+from SuperResolutionLib.cli_bench_network import network_to_measure
 from SuperResolutionLib.cli_bench_report import rows, write_document
 from Testing.run_cli import run_here
 from Testing.tiny_model import write_model
@@ -17,7 +20,8 @@ def entry(label, way, seconds, precision="float32", **more):
     about = {"label": label, "way": way, "precision": precision, "slices": 2, "peak_bytes": 3e8, "gpu_peak_bytes": 0}
     if seconds is None:
         return about | {"gflops": 100.0}
-    return about | {"seconds": 2 * seconds, "seconds_a_slice": seconds, "gflops": 10.0 / seconds, **more}
+    timed = {"seconds": 2 * seconds, "rounds": [2 * seconds, 2 * seconds], "seconds_a_slice": seconds}
+    return about | timed | {"gflops": 10.0 / seconds, **more}
 
 
 RESULT = {
@@ -31,7 +35,7 @@ RESULT = {
     "ways": [
         entry("ceiling, float32", "ceiling", None),
         entry("upscale, torch, float32", "upscale", 0.2, share_of_ceiling=0.5, around_the_network=0.04),
-        entry("eager, float32", "eager", 0.5, largest_difference=0.0),
+        entry("eager, float32", "eager", 0.5, largest_difference=0.0, rounds=[0.8, 1.2]),
         entry("tiles 128, float32", "tiles", 0.4),
         entry("tiles 192, float32", "tiles", 0.3),
         {"label": "monai 128, float32", "way": "monai", "precision": "float32", "slices": 2, "problem": "not there"},
@@ -90,7 +94,6 @@ def test_processes_prepare_themselves_together_only_on_a_graphics_card(models, m
 
 
 def test_two_ways_in_processes_of_their_own(models, monkeypatch):
-    monkeypatch.setenv("SUPERRESOLUTION_MODELS", str(models))
     chosen = ("ceiling, float32", "upscale, torch, float32", "eager, float32")
     found = [way for way in ways("cpu", True) if way["label"] in chosen]
     found.append({"label": "nothing", "way": "no such way", "precision": "float32"})
@@ -132,9 +135,70 @@ def test_the_page_is_written_from_the_measurements(tmp_path):
     write_document(folder, page)
     text = page.read_text(encoding="utf-8")
     assert text.index("256 x 256 x 2 voxels of int16") < text.index("against volume size") < text.index("head.nii")
-    assert "upscale, torch, float32 is 2.50 times as quick as eager, float32" in text
+    assert "upscale, torch, float32 is 2.50 times (2.00 to 3.00) as quick as eager, float32" in text
     assert "512 x 512 x 9, to a file" in text and "| 800 |" in text and "too small" in text
     assert (folder / "1-speed.png").stat().st_size > 1000 and "![" in text and "bench/2-scaling.png" in text
+
+
+def test_the_page_says_which_weights_and_which_card_were_measured(tmp_path):
+    machine = {**RESULT["machine"], "graphics_card": "a card"}
+    on_card = {**RESULT, "device": "cuda:0", "machine": machine, "weights": "random", "repeats": 2}
+    on_card |= {"gflop_a_slice": 90.0, "computed_gflop_a_slice": 10.0}
+    on_card["ways"] = [*RESULT["ways"], entry("eager, tf32", "eager", 0.1, "tf32")]
+    (tmp_path / "7-cuda.json").write_text(json.dumps(on_card), encoding="utf-8")
+    write_document(tmp_path, tmp_path / "page.md")
+    text = (tmp_path / "page.md").read_text(encoding="utf-8")
+    assert "a card beside one, 2 cores; torch 2.9; 2 runs of each way.\n\nWeights: random.\n" in text
+    assert "- upscale, torch, float32 takes 0.40 s for all 2 slices." in text
+    assert "0.50 times (0.50 to 0.50) as quick as eager, tf32" in text
+    assert "as quick as tiles 192" in text and "tiles 128" not in text
+    assert "executes 10 of the 90 GFLOP of a slice, at 50% of the ceiling.\n" in text
+
+
+@pytest.mark.usefixtures("only_these_models")
+def test_a_scale_that_was_not_trained_is_measured_with_random_weights(tmp_path, monkeypatch):
+    folder = tmp_path / "for-temporary-files"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    found = [way for way in ways("cpu", True) if way["label"] in ("upscale, torch, float32", "eager, float32")]
+    monkeypatch.setattr(cli_bench, "ways", lambda *_: [dict(way) for way in found])
+    place = tmp_path / "speed.json"
+    arguments = ("--device", "cpu", "--size", "24x20x2", "--repeats", "1", "--peers", "--output", place)
+    ended = run_here("bench", "--model", "edsr-ise-test-psnr", "--scale", "8", *arguments)
+    assert ended.status == 0 and "random, because there is no trained x8" in ended.err
+    result = json.loads(place.read_text(encoding="utf-8"))
+    assert result["model"] == "edsr-ise-test-x8-psnr" and result["scale"] == 8
+    assert result["weights"].startswith("random") and not list(folder.iterdir())
+    ours, eager = result["ways"]
+    assert ours["seconds"] > 0 and eager["seconds"] > 0 and ours["largest_difference"] < 1e-4
+    ended = run_here("bench", "--model", "edsr-ise-test-psnr", "--scale", "2", *arguments)
+    assert ended.status == 0 and "weights" not in json.loads(place.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("family", sorted(ModelCatalog([BUNDLED]).families()))
+def test_every_network_that_ships_can_be_built_at_another_scale(family):
+    trained = {card.scale for card in ModelCatalog([BUNDLED]).families()[family]}
+    scale = next(each for each in (2, 4, 8) if each not in trained)
+    with network_to_measure(family, scale) as (card, weights):
+        assert card.scale == card.config["scale"] == scale and card.family == family and "random" in weights
+        assert build(card) is not None
+    assert not card.weights_available
+
+
+@pytest.mark.parametrize(
+    ("model", "scale", "words"),
+    [
+        ("edsr-ise-test-psnr", 5, "neither 3 nor a power of two"),
+        ("edsr-ise-test-psnr", 1, "has x2, x4"),
+        ("edsr-ise-test-psnr", 32, "has x2, x4"),
+        ("edsr-ise-test-x2-psnr", 4, "has x2, x4"),  # trained, but under another id
+        ("no-such-model", 3, "There is no model"),
+    ],
+)
+@pytest.mark.usefixtures("only_these_models")
+def test_a_scale_that_no_network_has_is_refused(model, scale, words):
+    ended = run_here("bench", "--model", model, "--scale", scale, "--device", "cpu")
+    assert ended.status == 4 and words in ended.sentence()
 
 
 @pytest.mark.usefixtures("only_these_models")

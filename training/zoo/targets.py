@@ -41,7 +41,9 @@ _CXR = ("*-cxr-x4-gan", "*-general-x4-psnr")
 _RESIZED = ("mri3d_ds002748@128", "mri3d_misc@128")
 _OCT = ("oct_duke_sdoct/*_average.png",)
 _FUNDUS = ("fundus_hrf", "fundus_chase")
+_FUNDUS_X8 = ("edsr-ise-fundus-x8-*", "p-gan-fundus-x8-*")
 
+#: The PSNR phases of the fundus models are judged as well: what they miss, no adversarial phase can reach.
 #: 40.32 dB, SSIM .9495 and, made consistent, 41.23 dB are what the checkpoint that the Swift-SRGAN project released
 #: reaches on the same test images.
 TARGETS = (
@@ -53,11 +55,11 @@ TARGETS = (
     Target("brain MR, 32 to 128: +1.0 dB", ("*-brain-x4-gan", "*-brain-x4-psnr"), _RESIZED, 1.0, over=CONSISTENT),
     Target("OCT x4: +1.0 dB", ("*-oct-x4-gan", "*-oct-x4-psnr"), _OCT, 1.0, over=CONSISTENT),
     Target("CT x2: +1.0 dB", ("*-ct-x2-psnr",), ("ct",), 1.0, over=CONSISTENT),
-    Target("fundus x4: +2.6 dB over bicubic", ("edsr-ise-fundus-x4-gan",), _FUNDUS, 2.6, over=CUBIC),
-    Target("fundus x8: +2.0 dB over bicubic", ("edsr-ise-fundus-x8-gan",), _FUNDUS, 2.0, over=CUBIC),
-    Target("fundus x8: +4.5 dB over bicubic", ("edsr-ise-fundus-x8-gan",), _FUNDUS, 4.5, over=CUBIC),
-    Target("fundus x16: +1.5 dB over bicubic", ("edsr-ise-fundus-x16-gan",), _FUNDUS, 1.5, over=CUBIC),
-    Target("fundus x16: +5.0 dB over bicubic", ("edsr-ise-fundus-x16-gan",), _FUNDUS, 5.0, over=CUBIC),
+    Target("fundus x4: +2.6 dB over bicubic", ("edsr-ise-fundus-x4-*",), _FUNDUS, 2.6, over=CUBIC),
+    Target("fundus x8: +2.0 dB over bicubic", _FUNDUS_X8, _FUNDUS, 2.0, over=CUBIC),
+    Target("fundus x8: +4.5 dB over bicubic", _FUNDUS_X8, _FUNDUS, 4.5, over=CUBIC),
+    Target("fundus x16: +1.5 dB over bicubic", ("edsr-ise-fundus-x16-*",), _FUNDUS, 1.5, over=CUBIC),
+    Target("fundus x16: +5.0 dB over bicubic", ("edsr-ise-fundus-x16-*",), _FUNDUS, 5.0, over=CUBIC),
 )
 
 #: A GAN model's distance between features is to be lower than its own PSNR phase's by this share, at the price of at

@@ -73,13 +73,16 @@ class TorchModel:
     backend = "torch"
     takes_batches = False
 
+    #: The context in which what follows the network is computed.
+    _beside = staticmethod(nullcontext)
+
     def __init__(self, net: nn.Module, scale: int, device: str, precision: str = "float32", card=None):
         self.device, self.scale, self.card = device, scale, card
         self.net = net.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
         make_lean(self.net)
-        # On a graphics card what follows the network would wait behind all that is queued for the slices after it.
-        stream = torch.cuda.Stream(device, priority=-1) if device != "cpu" else None
-        self._beside = partial(torch.cuda.stream, stream) if stream else nullcontext
+        if device != "cpu":
+            # What follows the network would wait behind all that is queued for the slices after it.
+            self._beside = partial(torch.cuda.stream, torch.cuda.Stream(device, priority=-1))
         self.reach = reach(net)
         self.global_gates = has_global_gates(net)
         self.takes_batches = True

@@ -19,8 +19,10 @@ _FEATURES = {"backbone": "vgg19", "layer": None, "weights": None, "preprocessing
 #: Every loss with its options and their defaults.
 #: l1, mse: of the pixels. consistency: L1 between the shrunk output and the input (for inputs made by bicubic alone).
 #: tv: mean absolute (power 1) or squared (power 2) difference of neighbours, rows plus columns.
-#: perceptual: L1 or MSE of feature maps; ``layer`` is a name or a mapping of names to weights; ``weights`` a file, the
-#: first known one if left out. adversarial: see ``adversarial``. feature_matching: L1 of the discriminator's own maps.
+#: perceptual: L1 or MSE of feature maps, or "unit", the squared distance of their channel vectors brought to length 1
+#: (Zhang et al., CVPR 2018, without the learned weights), to which every layer and every contrast count alike;
+#: ``layer`` is a name or a mapping of names to weights; ``weights`` a file, the first known one if left out.
+#: adversarial: see ``adversarial``. feature_matching: L1 of the discriminator's own maps.
 #: triplet: P-GAN's, each stage has to come nearer to the truth than the one before, by a margin; distances are root
 #: mean squares of the pixels, or of feature maps if a backbone is given.
 OPTIONS = {
@@ -39,7 +41,7 @@ LAST_LAYERS = {"vgg19": "conv5_4", "mobilenet_v2": "features.18", "squeezenet1_1
 
 ALLOWED = {
     "power": (1, 2),
-    "criterion": ("l1", "mse"),
+    "criterion": ("l1", "mse", "unit"),
     "kind": KINDS,
     "backbone": (None, *LAST_LAYERS),
     "preprocessing": (None, "torchvision", "caffe"),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from SuperResolutionLib.errors import UsageError
 from SuperResolutionLib.resampling import bicubic_downsample, bicubic_upsample
@@ -221,6 +222,9 @@ def _network(term: Term, folder: Path | None) -> Features:
 
 
 def _criterion(name: str, one: Tensor, truth: Tensor) -> Tensor:
+    if name == "unit":
+        one, truth = normalize(one.float(), dim=1), normalize(truth.float(), dim=1)
+        return (one - truth).square().sum(dim=1).mean()
     difference = one.float() - truth.float()
     return difference.abs().mean() if name == "l1" else difference.square().mean()
 

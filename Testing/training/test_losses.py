@@ -8,6 +8,7 @@ from SuperResolutionLib.networks import create
 from SuperResolutionLib.resampling import bicubic_downsample, bicubic_upsample
 from training.discriminators import create_discriminator
 from training.feature_networks import NETWORKS
+from training.features import load_features, perceptual_distance
 from training.losses import GeneratorLosses, discriminator_loss, judged_pair, read_losses, staged_pairs
 
 #: Published recipes, on the layers that the weights at hand reach.
@@ -77,7 +78,7 @@ def parts():
         yield name, {name: 1}, None
     yield "tv-absolute", {"tv": {"power": 1}}, None
     for name, backbone in (("vgg19", VGG), ("mobilenet", MOBILENET), ("squeezenet", SQUEEZENET)):
-        for criterion in ("l1", "mse"):
+        for criterion in ("l1", "mse", "unit"):
             yield f"{name}-{criterion}", {"perceptual": {**backbone, "criterion": criterion}}, None
     for kind in ("standard", "least_squares", "hinge", "relativistic", "saturating"):
         yield kind, {"adversarial": {"kind": kind}}, "srgan"
@@ -173,6 +174,19 @@ def test_perceptual_layers_have_their_weights(weights):
     torch.testing.assert_close(both, 0.1 * value("conv1_2") + 2 * value("relu2_1"))
     same = GeneratorLosses({"perceptual": VGG}, 1, feature_weights=weights)(hr, hr, lr)[0]
     assert same == 0 < both
+
+
+def test_the_criterion_unit_is_the_distance_that_models_are_judged_by(weights):
+    """On the same network and layers; so trained on one network it means the same as measured on another."""
+    lr, hr = images()
+    sr = bicubic_upsample(lr, 4)
+    layers = ("features.1", "features.4")
+    spec = SQUEEZENET | {"criterion": "unit", "layer": dict.fromkeys(layers, 0.5)}
+    total, _ = GeneratorLosses({"perceptual": spec}, 1, feature_weights=weights)(sr, hr, lr)
+    features = load_features("squeezenet1_1", layers, "squeeze.pth", weights, "torchvision")
+    expected = perceptual_distance(sr, hr, features).mean()
+    torch.testing.assert_close(total.double(), expected, rtol=1e-5, atol=0)
+    assert expected > 0
 
 
 def test_feature_matching_is_zero_for_the_truth_alone():

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from SuperResolutionLib.catalog import file_sha256
 from SuperResolutionLib.fidelity import ConsistencyResidual
 from SuperResolutionLib.plan import slice_planes
 
@@ -101,9 +102,9 @@ class Store:
         """What the measurement depends on, in one word."""
         features = self.features.about["sha256"] if self.features is not None else None
         rules = masks.RULES, protocols.RULES, patches.RULES, scoring.DISTANCE_REGIONS, resized.__doc__
-        image = (locate(self.data, about["set"].rpartition(" ")[0]) / about["image"]).stat()
+        image = file_sha256(locate(self.data, about["set"].rpartition(" ")[0]) / about["image"])
         parts = VERSION, candidate.card.sha256, str(candidate.card.intensity), sorted(about.items()), rules, features
-        parts += about["set"] in self.shown, image.st_size, image.st_mtime_ns
+        parts += about["set"] in self.shown, image
         return sha256(json.dumps(parts).encode()).hexdigest()
 
 

@@ -19,7 +19,7 @@ from .intensity import limits, round_to
 from .missing import fill_missing, put_missing_back
 from .plan import Job, Window
 from .sinks import Open
-from .skipping import Skipping, find_window
+from .skipping import Skipping, find_boxes
 
 if TYPE_CHECKING:
     from .backends.torch_backend import Wait
@@ -77,10 +77,10 @@ class Pipeline:
         self.bicubic = open_sink("bicubic", job, provenance["bicubic"]) if bicubic else None
         self.residual = ConsistencyResidual()
         self.network_seconds, self.pixels = 0.0, 0
-        reach = model.reach
-        local = skip_constant and batches and not model.global_gates
-        window = find_window(job.slices, seen, reach) if local else None
-        self._skipping = Skipping(self._through_network, model.scale, window, reach, skip_constant and batches)
+        skips = skip_constant and batches
+        boxes = find_boxes(job.slices, seen, model.reach, local=not model.global_gates) if skips else None
+        one_size = getattr(model, "backend", "torch") != "torch"
+        self._skipping = Skipping(self._through_network, model.scale, boxes, model.reach, one_size)
 
     @property
     def slice_pixels(self) -> int:
@@ -121,11 +121,11 @@ class Pipeline:
         """What ``_prepare`` gives of some slices, and what waits for their enlargements as the network gives them."""
         lows, images = self._prepare(numbers)
         self._clock.start_slices(numbers[0], len(numbers), self._polls(len(images)))
-        if self._batches and self._model.device != "cpu" and self._skipping.needs_all(images):
+        if self._batches and self._model.device != "cpu" and self._skipping.needs_all(images, numbers):
             self._skipping.count(images)
             return lows, self._model.begin(images, self._rows, self._clock.poll)
         began = time.perf_counter()
-        enlarged = self._skipping(images)
+        enlarged = self._skipping(images, numbers)
         seconds = time.perf_counter() - began
         return lows, lambda: (enlarged, seconds)
 

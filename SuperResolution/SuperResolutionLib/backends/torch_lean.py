@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..networks.blocks import CBAM, Generator, ImprovedSE, Residual
 from ..networks.composition import linear_steps
 from ..networks.layout import convolutions, last_convolution
-from ..networks.span import SPAB, Conv3XC
+from ..networks.span import SPAB, Conv3XC, Trunk
 
 #: Activations that may overwrite the output of the convolution before them, which nobody else reads.
 _ACTIVATIONS = (nn.ReLU, nn.LeakyReLU)
@@ -62,6 +62,44 @@ class LeanSPAB(nn.Module):
         return out.add_(x).mul_(gate), early
 
 
+class LeanTrunk(nn.Module):
+    """SPAN's ``Trunk`` without the one map of the four that it fuses: 1x1 convolutions of three are added up.
+
+    The fourth is a convolution's, which is linear, so that its own is multiplied out with that.
+    """
+
+    def __init__(self, trunk: Trunk):
+        super().__init__()
+        self.input_gain, self.first, self.blocks = trunk.input_gain, trunk.first, trunk.blocks
+        weights = trunk.fuse.weight.split(trunk.first.out_channels, dim=1)
+        self.shallow, self.block, self.early = (_pointwise(weights[index]) for index in (0, 2, 3))
+        self.last = _after(trunk.last, weights[1], trunk.fuse.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x * self.input_gain)
+        sum_of_fused = self.shallow(x)
+        for number, block in enumerate(self.blocks):
+            x, early = block(x)
+            if number == 0:
+                sum_of_fused.add_(self.block(x))
+        return sum_of_fused.add_(self.last(x)).add_(self.early(early))
+
+
+def _pointwise(weight: Tensor) -> nn.Conv2d:
+    layer = nn.Conv2d(weight.shape[1], weight.shape[0], 1, bias=False).requires_grad_(False)
+    layer.weight.copy_(weight)
+    return layer.to(weight.device, memory_format=torch.channels_last)
+
+
+def _after(layer: nn.Conv2d | Conv3XC, pointwise: Tensor, shift: Tensor) -> nn.Conv2d:
+    """A convolution and the 1x1 convolution after it, of this weight and bias, as one."""
+    made = _multiplied_out(layer) if isinstance(layer, Conv3XC) else copy.deepcopy(layer)
+    mixed = pointwise[:, :, 0, 0].double()
+    made.weight.copy_(torch.einsum("om,mihw->oihw", mixed, made.weight.double()))
+    made.bias.copy_(mixed @ made.bias.double() + shift.double())
+    return made.to(pointwise.device, memory_format=torch.channels_last)
+
+
 def make_lean(net: Generator) -> None:
     """Change a network in evaluation mode in place; its results stay up to rounding."""
     for module in list(net.modules()):
@@ -74,6 +112,8 @@ def make_lean(net: Generator) -> None:
                 setattr(module, name, LeanResidual(child))
             elif isinstance(child, SPAB):
                 setattr(module, name, LeanSPAB(child))
+            elif isinstance(child, Trunk):
+                setattr(module, name, LeanTrunk(child))
 
 
 class ShortConvolution(nn.Module):

@@ -13,7 +13,6 @@ from SuperResolutionLib.volume import Volume
 from Testing.tiny_model import write_model
 from Testing.unit.test_tiling import SMALL, build
 
-
 #: All of a small slice.
 WHOLE = ((0, 8), (0, 6))
 

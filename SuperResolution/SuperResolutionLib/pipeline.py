@@ -77,6 +77,7 @@ class Pipeline:
         self.bicubic = open_sink("bicubic", job, provenance["bicubic"]) if bicubic else None
         self.residual = ConsistencyResidual()
         self.network_seconds, self.pixels = 0.0, 0
+        self._detail = consistent and batches and model.adds_bicubic
         skips = skip_constant and batches
         boxes = find_boxes(job.slices, seen, model.reach, local=not model.global_gates) if skips else None
         one_size = getattr(model, "backend", "torch") != "torch"
@@ -123,7 +124,7 @@ class Pipeline:
         self._clock.start_slices(numbers[0], len(numbers), self._polls(len(images)))
         if self._batches and self._model.device != "cpu" and self._skipping.needs_all(images, numbers):
             self._skipping.count(images)
-            return lows, self._model.begin(images, self._rows, self._clock.poll)
+            return lows, self._model.begin(images, self._rows, self._clock.poll, self._detail)
         began = time.perf_counter()
         enlarged = self._skipping(images, numbers)
         seconds = time.perf_counter() - began
@@ -152,7 +153,7 @@ class Pipeline:
 
     def _through_network(self, planes: np.ndarray) -> np.ndarray:
         if self._batches:
-            return self._model.enlarge(planes, self._rows, self._clock.poll)
+            return self._model.enlarge(planes, self._rows, self._clock.poll, self._detail)
         return np.stack([self._model.enlarge(plane, self._rows, self._clock.poll) for plane in planes])
 
     def _finish(self, numbers: range, lows: list, wait: Wait) -> None:

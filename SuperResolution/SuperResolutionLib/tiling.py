@@ -19,12 +19,18 @@ if TYPE_CHECKING:
 
     from .networks.blocks import Generator, Stage
 
-#: How a trunk or a tail is executed: module, its input, and ``poll`` for whoever does not call the module itself.
+#: How a part of a network is executed: a trunk, a tail, or, where no strips are needed, a stage, of which both are taken
+#: in turn without its bicubic skip. Given are the part, its input, and ``poll`` for whoever does not call the layers.
 Execute = Callable[["nn.Module", "Tensor", Callable[..., None]], "Tensor"]
 
 
 def run(
-    net: Generator, image: Tensor, strip_rows: int, poll: Callable[..., None], execute: Execute | None = None
+    net: Generator,
+    image: Tensor,
+    strip_rows: int,
+    poll: Callable[..., None],
+    execute: Execute | None = None,
+    detail: bool = False,
 ) -> Tensor:
     """Enlarge (n, c, h, w) to (n, c, h * scale, w * scale), equal to ``net(image)`` to 1e-5 of the range.
 
@@ -33,15 +39,18 @@ def run(
         image: network range, on the network's device.
         strip_rows: rows of a stage's input that are enlarged at once; 0 means all.
         poll: called between layers; may raise to stop the run.
-        execute: how trunks and tails are executed; None calls them.
+        execute: how parts are executed; None calls trunks and tails.
+        detail: leave out the last stage's bicubic skip, if it has one.
     """
     from .networks.layout import convolutions
 
-    execute = execute or _call
     hooks = [layer.register_forward_pre_hook(lambda *_: poll()) for layer in convolutions(net)]
     try:
         for stage in net.stages:
-            image = _run_stage(stage, image, strip_rows, poll, execute)
+            made = _detail(stage, image, strip_rows, poll, execute)
+            if stage.bicubic_skip and not (detail and stage is net.stages[-1]):
+                made = bicubic_upsample(image.float(), stage.scale).add_(made)
+            image = made
     finally:
         for hook in hooks:
             hook.remove()
@@ -68,23 +77,20 @@ def _call(module: nn.Module, x: Tensor, _poll: Callable[..., None]) -> Tensor:
     return module(x)
 
 
-def _run_stage(stage: Stage, image: Tensor, strip_rows: int, poll: Callable[..., None], execute: Execute) -> Tensor:
+def _detail(stage: Stage, image: Tensor, strip_rows: int, poll: Callable[..., None], execute: Execute | None):
+    """What trunk and tail make of an image."""
     from .networks.composition import linear_steps
 
+    steps, in_strips = linear_steps(stage.tail), 0 < strip_rows < image.shape[-2]
+    if execute is not None and not steps and not in_strips:
+        return execute(stage, image, poll)
+    execute = execute or _call
     features = execute(stage.trunk, image, poll)
-    height, width = features.shape[-2:]
-    steps = linear_steps(stage.tail)
-    if steps and linear_tail.is_worthwhile(height, width):
-        detail = linear_tail.run(stage.tail, steps, features, poll)
-    elif steps:  # its gates need the whole map, which is small
-        detail = stage.tail(features)
-    elif strip_rows <= 0 or strip_rows >= height:
-        detail = execute(stage.tail, features, poll)
-    else:
-        detail = _strips(stage.tail, features, stage.scale, strip_rows, lambda strip: execute(stage.tail, strip, poll))
-    if not stage.bicubic_skip:
-        return detail
-    return bicubic_upsample(image.float(), stage.scale).add_(detail)
+    if steps and linear_tail.is_worthwhile(*features.shape[-2:]):
+        return linear_tail.run(stage.tail, steps, features, poll)
+    if steps or not in_strips:  # the gates of a linear tail need the whole map, which is small here
+        return stage.tail(features)
+    return _strips(stage.tail, features, stage.scale, strip_rows, lambda strip: execute(stage.tail, strip, poll))
 
 
 def _strips(tail: nn.Module, features: Tensor, scale: int, strip_rows: int, enlarge) -> Tensor:

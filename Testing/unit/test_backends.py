@@ -67,35 +67,40 @@ def planes(count=2, height=33, width=26):
 @pytest.mark.parametrize("name", ["edsr_ise", "srgan", "span"])
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_a_library_gives_the_same_result(cards, library, name, cache):
+    """In strips, as a trunk and its tail; whole, as one part."""
     model = torch_backend.load(cards[name], "cpu")
-    expected = model.enlarge(planes(), 8, nothing)
+    given = (planes(), 8), (planes(), 100), (planes(1, 20, 40), 100)
+    expected = [model.enlarge(batch, rows, nothing) for batch, rows in given]
     model.use(library, "float32")
-    assert np.abs(model.enlarge(planes(), 8, nothing) - expected).max() <= 1e-5
-    assert np.abs(model.enlarge(planes(1, 20, 40), 100, nothing)).max() > 0
+    for (batch, rows), wanted in zip(given, expected):
+        assert np.abs(model.enlarge(batch, rows, nothing) - wanted).max() <= 1e-5
     assert any(cards[name].sha256[:32] in path.name for path in cache.iterdir())
     assert not [path for path in cache.iterdir() if path.name.startswith(".")]
 
 
-def test_a_short_precision_in_openvino(cards):
-    model = torch_backend.load(cards["edsr_ise"], "cpu")
-    expected = model.enlarge(planes(), 8, nothing)
+@pytest.mark.parametrize("name", ["edsr_ise", "srgan", "span"])
+@pytest.mark.parametrize("rows", [8, 100])
+def test_a_short_precision_in_openvino(cards, name, rows):
+    model = torch_backend.load(cards[name], "cpu")
+    expected = model.enlarge(planes(), rows, nothing)
     try:
         model.use("openvino", "bfloat16")
     except BackendError as error:  # a processor without it says so, and nothing else happens
         assert "does not compute in bfloat16" in str(error)
         return
-    assert 0 < np.abs(model.enlarge(planes(), 8, nothing) - expected).max() < 1e-2
+    assert 0 < np.abs(model.enlarge(planes(), rows, nothing) - expected).max() < 1e-2
 
 
 @pytest.mark.parametrize("name", ["edsr_ise", "srgan", "span"])
-def test_what_is_compiled_is_in_the_precision_that_was_asked_for(cards, name, monkeypatch):
+@pytest.mark.parametrize("rows", [8, 100])
+def test_what_is_compiled_is_in_the_precision_that_was_asked_for(cards, name, rows, monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda module, **_: module)
     model = torch_backend.load(cards[name], "cpu")
-    expected = model.enlarge(planes(), 8, nothing)
+    expected = model.enlarge(planes(), rows, nothing)
     model.use("compile", "float32")
-    assert np.abs(model.enlarge(planes(), 8, nothing) - expected).max() <= 1e-5
+    assert np.abs(model.enlarge(planes(), rows, nothing) - expected).max() <= 1e-5
     model.use("compile", "bfloat16")
-    assert 1e-5 < np.abs(model.enlarge(planes(), 8, nothing) - expected).max() < 1e-2
+    assert 1e-5 < np.abs(model.enlarge(planes(), rows, nothing) - expected).max() < 1e-2
 
 
 @pytest.mark.parametrize("library", LIBRARIES)

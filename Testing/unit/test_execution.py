@@ -13,6 +13,7 @@ import torch
 from SuperResolutionLib import pipeline, tiling
 from SuperResolutionLib.backends import torch_backend
 from SuperResolutionLib.backends.torch_backend import TorchModel
+from SuperResolutionLib.backends.torch_lean import LeanPixelShuffle
 from SuperResolutionLib.catalog import ModelCatalog
 from SuperResolutionLib.errors import Cancelled, ResourceError
 from SuperResolutionLib.upscaler import Options, upscale
@@ -50,6 +51,35 @@ def test_batches_and_strips_do_not_change_the_result(name):
             parts = [model.enlarge(planes[first : first + count], rows, nothing) for first in range(0, 5, count)]
             assert np.abs(np.concatenate(parts) - expected).max() <= 1e-5 * scale
     assert np.abs(model.enlarge(planes[0], 8, nothing) - expected[0]).max() <= 1e-5 * scale
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_a_detail_made_consistent_is_the_whole_made_consistent(name):
+    """So the bicubic enlargement that a network adds need not be computed where consistency is asked for."""
+    net = build(name, 4, bicubic_skip=True)
+    planes = np.random.default_rng(3).random((2, 1, 21, 30)).astype(np.float32)
+    model = TorchModel(net, 4, "cpu")
+    whole, detail = model.enlarge(planes, 8, nothing), model.enlarge(planes, 8, nothing, detail=True)
+    assert model.adds_bicubic == (name != "pgan"), "it has two stages, and the second adds to the first's result"
+    if model.adds_bicubic:
+        np.testing.assert_allclose(detail + np.stack([model.bicubic(plane) for plane in planes]), whole, atol=2e-6)
+        for one, other, low in zip(detail, whole, planes):
+            np.testing.assert_allclose(model.consistent(one, low), model.consistent(other, low), atol=5e-6)
+
+
+def test_the_bicubic_enlargement_is_left_out_only_where_consistency_puts_it_back(card, monkeypatch):
+    model, asked = torch_backend.load(card, "cpu"), []
+    inner = model.begin
+    monkeypatch.setattr(model, "begin", lambda *given: asked.append(given[3]) or inner(*given))
+    for consistent in (True, False):
+        upscale(image(slices=1), card, Options(**CPU, consistent=consistent), load=lambda *_: model)
+        assert asked[-1] is consistent
+
+
+def test_a_pixel_shuffle_to_one_channel_in_one_pass():
+    shuffle, maps = LeanPixelShuffle(3), torch.rand(2, 9, 5, 4)
+    for given in (maps, maps.to(memory_format=torch.channels_last), maps.repeat(1, 2, 1, 1)):
+        torch.testing.assert_close(shuffle(given), torch.nn.functional.pixel_shuffle(given, 3), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", sorted(SMALL))

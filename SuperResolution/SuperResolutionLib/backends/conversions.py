@@ -65,16 +65,16 @@ def converted(
 
 
 def parts(net: nn.Module) -> dict[int, str]:
-    """The trunks and tails of a network by the ``id`` of their module, with the names that files have."""
+    """The stages, trunks and tails of a network by the ``id`` of their module, with the names that files have."""
     named = {}
     for number, stage in enumerate(net.stages):
-        named[id(stage.trunk)], named[id(stage.tail)] = f"trunk{number}", f"tail{number}"
+        named |= {id(stage): f"stage{number}", id(stage.trunk): f"trunk{number}", id(stage.tail): f"tail{number}"}
     return named
 
 
 def plain_part(card: ModelCard, part: str, precision: str = "float32") -> nn.Module:
-    """A trunk or a tail as it was trained, which every converter understands; or with its inner convolutions in a
-    short precision."""
+    """A part as it was trained, which every converter understands; or with its inner convolutions in a short
+    precision. A stage is the sequence of its trunk and its tail."""
     import torch
 
     from .torch_backend import build
@@ -84,7 +84,8 @@ def plain_part(card: ModelCard, part: str, precision: str = "float32") -> nn.Mod
     if precision != "float32":
         net = shortened(net, getattr(torch, precision))
     named = parts(net)
-    return next(module for module in net.modules() if named.get(id(module)) == part)
+    found = next(module for module in net.modules() if named.get(id(module)) == part)
+    return torch.nn.Sequential(found.trunk, found.tail) if part.startswith("stage") else found
 
 
 def package_version(name: str) -> str:

@@ -1,4 +1,4 @@
-"""ONNX Runtime under the trunks and tails of a network, on a CPU, in float32."""
+"""ONNX Runtime under the parts of a network, on a CPU, in float32."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OPSET = 18
 
 
 class OnnxExecutor:
-    """Executes the trunks and tails of one network; see ``tiling.Execute``.
+    """Executes the parts of one network; see ``tiling.Execute``.
 
     Args:
         card: of the network, by which it is converted. net: the network whose parts will be given.

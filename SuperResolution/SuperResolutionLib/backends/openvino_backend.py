@@ -1,4 +1,4 @@
-"""OpenVINO under the trunks and tails of a network, on a CPU.
+"""OpenVINO under the parts of a network, on a CPU.
 
 The convolutions of trunks compute in the precision that is asked for, what is between them and the tails in float32: a
 network is converted for each precision, and OpenVINO computes in the types that it is given.
@@ -20,7 +20,7 @@ POLL_MILLISECONDS, KEPT_SHAPES = 20, 6
 
 
 class OpenVinoExecutor:
-    """Executes the trunks and tails of one network; see ``tiling.Execute``.
+    """Executes the parts of one network; see ``tiling.Execute``.
 
     Args:
         card: of the network, by which it is converted. net: the network whose parts will be given.
@@ -58,7 +58,7 @@ class OpenVinoExecutor:
             raise
         poll(len(_layers(module)))
         made = torch.from_numpy(request.get_output_tensor(0).data).permute(0, 3, 1, 2)
-        return made.clone() if part.startswith("tail") else made  # the next strip overwrites the request's memory
+        return made if part.startswith("trunk") else made.clone()  # the next strip overwrites the request's memory
 
     def _request(self, part: str, shape: tuple[int, ...]):
         key = (part, shape)
@@ -88,7 +88,7 @@ class OpenVinoExecutor:
             raise BackendError(f"OpenVINO cannot execute {self._card.id}: {first_line(error)}.") from error
 
     def _file(self, part: str):
-        precision = self._precision if part.startswith("trunk") else "float32"
+        precision = "float32" if part.startswith("tail") else self._precision
         name = f"{part}-{precision}"
         return converted(
             self._card, name, ".xml", ("openvino",), lambda path: _convert(self._card, part, precision, path)
@@ -114,7 +114,8 @@ def _convert(card: ModelCard, part: str, precision: str, path) -> None:
     layers = _layers(module)
     channels = layers[0].in_channels
     if precision != "float32":
-        shorten(module, getattr(torch, precision), stays=layers[0])
+        trunk = module[0] if part.startswith("stage") else module
+        shorten(trunk, getattr(torch, precision), stays=layers[0])
     with torch.inference_mode(False), torch.no_grad():
         model = openvino.convert_model(
             module,

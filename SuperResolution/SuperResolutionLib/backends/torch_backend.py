@@ -107,6 +107,12 @@ class TorchModel:
         # Others shorten the parts that they execute by themselves.
         self._running = self._shortened.get(precision, self.net) if backend == "torch" else self.net
 
+    @property
+    def adds_bicubic(self) -> bool:
+        """Whether the result is the input's bicubic enlargement and a detail. What makes a detail alone consistent
+        with the input adds that enlargement, so that it need not be there before."""
+        return len(self.net.stages) == 1 and self.net.stages[0].bicubic_skip
+
     def strip_rows(self, width: int, wanted: int) -> int:
         """Rows of a strip: as wanted, or with 0 as many as keep the tail's widest map within ``STRIP_BYTES``."""
         if wanted > 0:
@@ -135,7 +141,7 @@ class TorchModel:
         return total + 6 * 4 * height * width * channels
 
     @torch.inference_mode()
-    def enlarge(self, planes: np.ndarray, rows: int, poll: Callable[..., None]) -> np.ndarray:
+    def enlarge(self, planes: np.ndarray, rows: int, poll: Callable[..., None], detail: bool = False) -> np.ndarray:
         """Enlarge in the network's range, float32.
 
         Where memory runs out, fewer planes are taken at once, then fewer rows, then the CPU.
@@ -143,6 +149,7 @@ class TorchModel:
         Args:
             planes: (c, h, w), or (n, c, h, w) if the model takes batches.
             rows: of a strip. poll: called between layers; may raise to stop it.
+            detail: leave out the bicubic enlargement that the network adds in the end; see ``adds_bicubic``.
 
         Returns:
             (c, h * scale, w * scale), or as many of them.
@@ -150,27 +157,27 @@ class TorchModel:
         Raises:
             ResourceError: if all that does not help. UsageError: if float16 overflows.
         """
-        enlarged, _seconds = self.begin(planes if planes.ndim == 4 else planes[None], rows, poll)()
+        enlarged, _seconds = self.begin(planes if planes.ndim == 4 else planes[None], rows, poll, detail)()
         return enlarged if planes.ndim == 4 else enlarged[0]
 
     @torch.inference_mode()
-    def begin(self, batch: np.ndarray, rows: int, poll: Callable[..., None]) -> Wait:
+    def begin(self, batch: np.ndarray, rows: int, poll: Callable[..., None], detail: bool = False) -> Wait:
         """``enlarge`` for several planes, (n, c, h, w), that returns while a graphics card computes.
 
         Meanwhile the next may begin; then it does not stand still while results are copied and planes are prepared.
         """
         began = time.perf_counter()
         try:
-            return self._begin(batch, min(rows, self._rows_at_most), poll)
+            return self._begin(batch, min(rows, self._rows_at_most), poll, detail)
         except RuntimeError as error:
             if not _out_of_memory(error):
                 raise
             problem = error.with_traceback(None)  # its frames hold the maps
         self._release()
         if len(batch) > 1:
-            enlarged = np.concatenate([self.enlarge(plane[None], rows, poll) for plane in batch])
+            enlarged = np.concatenate([self.enlarge(plane[None], rows, poll, detail) for plane in batch])
         elif self._take_less(rows, batch.shape[2]):
-            enlarged = self.enlarge(batch, rows, poll)
+            enlarged = self.enlarge(batch, rows, poll, detail)
         else:
             size = f"{batch.shape[3]} x {batch.shape[2]}"
             raise ResourceError(
@@ -195,12 +202,12 @@ class TorchModel:
         """Correct an enlargement (c, h * scale, w * scale) so that shrinking it gives ``low`` (c, h, w)."""
         return self._on_device(make_consistent, plane, low)
 
-    def _begin(self, batch: np.ndarray, rows: int, poll: Callable[..., None]) -> Wait:
+    def _begin(self, batch: np.ndarray, rows: int, poll: Callable[..., None], detail: bool) -> Wait:
         image = self._upload(batch).contiguous(memory_format=torch.channels_last)
         start = _now(image)
         # TensorFloat-32 would round to 10 bits where float32 was promised. Unless told, ``flags`` switches cuDNN off.
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            enlarged = _to_host(tiling.run(self._running, image, rows, poll, self._execute))
+            enlarged = _to_host(tiling.run(self._running, image, rows, poll, self._execute, detail))
         stop, short = _now(image), self.precision == "float16"
 
         def wait() -> tuple[np.ndarray, float]:

@@ -1,4 +1,4 @@
-"""torch.compile under the trunks and tails of a network, where the machine has a compiler."""
+"""torch.compile under the parts of a network, where the machine has a compiler."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .conversions import first_line, parts, plain_part
 
 
 class CompiledExecutor:
-    """Executes trunks and tails that are compiled anew for each shape; see ``tiling.Execute``.
+    """Executes parts that are compiled anew for each shape; see ``tiling.Execute``.
 
     It compiles its own copy of the network: the hooks that poll between layers would break the graph of the other.
 

@@ -100,6 +100,17 @@ def _after(layer: nn.Conv2d | Conv3XC, pointwise: Tensor, shift: Tensor) -> nn.C
     return made.to(pointwise.device, memory_format=torch.channels_last)
 
 
+class LeanPixelShuffle(nn.PixelShuffle):
+    """``PixelShuffle`` in one pass where it makes a single channel of maps whose channels are adjacent in memory."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        (n, channels, height, width), r = x.shape, self.upscale_factor
+        if channels != r**2:
+            return super().forward(x)
+        rows = x.permute(0, 2, 3, 1).reshape(n, height, width, r, r).transpose(2, 3)
+        return rows.reshape(n, 1, height * r, width * r)
+
+
 def make_lean(net: Generator) -> None:
     """Change a network in evaluation mode in place; its results stay up to rounding."""
     for module in list(net.modules()):
@@ -114,6 +125,8 @@ def make_lean(net: Generator) -> None:
                 setattr(module, name, LeanSPAB(child))
             elif isinstance(child, Trunk):
                 setattr(module, name, LeanTrunk(child))
+            elif isinstance(child, nn.PixelShuffle):
+                setattr(module, name, LeanPixelShuffle(child.upscale_factor))
 
 
 class ShortConvolution(nn.Module):

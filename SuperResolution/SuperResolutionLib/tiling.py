@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from .networks.blocks import Generator, Stage
 
-#: How a part of a network is executed: a trunk, a tail, or, where no strips are needed, a stage, of which both are taken
-#: in turn without its bicubic skip. Given are the part, its input, and ``poll`` for whoever does not call the layers.
+#: How a part of a network is executed: a trunk, a tail, or, where no strips are needed, a stage, which stands for both
+#: in turn, without the bicubic skip. Given are the part, its input, and ``poll`` for whoever does not call the layers.
 Execute = Callable[["nn.Module", "Tensor", Callable[..., None]], "Tensor"]
 
 

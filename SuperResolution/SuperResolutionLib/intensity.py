@@ -15,6 +15,9 @@ PERCENTILE_VOXELS = 4_000_000
 #: Percentiles that lie closer together than this share of the whole span say nothing about the image.
 NEARLY_CONSTANT = 1e-6
 
+#: Pixels whose float64 values ``store`` has at once, so that they stay in the cache.
+STORED_PIXELS = 2**17
+
 
 @dataclass(frozen=True)
 class IntensityMap:
@@ -97,3 +100,18 @@ def round_to(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
     if dtype.kind == "f":
         return values.astype(dtype)
     return np.clip(np.rint(values), *limits(dtype)).astype(dtype)
+
+
+def store(network: np.ndarray, intensity: IntensityMap, dtype: np.dtype) -> np.ndarray:
+    """Network values (..., h, w) in a stored type: ``round_to(intensity.to_stored(network), dtype)``, on all cores."""
+    import torch
+
+    stored = np.empty(network.shape, dtype)
+    step = max(1, STORED_PIXELS // network.shape[-1])
+    parts = (torch.from_numpy(array).split(step, dim=-2) for array in (np.ascontiguousarray(network), stored))
+    for part, place in zip(*parts):
+        values = part.double().mul_(intensity.width).add_(intensity.offset)
+        if stored.dtype.kind != "f":
+            values.round_().clamp_(*limits(stored.dtype))
+        place.copy_(values)
+    return stored

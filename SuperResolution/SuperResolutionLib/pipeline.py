@@ -15,7 +15,7 @@ import numpy as np
 
 from .clock import Clock
 from .fidelity import ConsistencyResidual
-from .intensity import limits, round_to
+from .intensity import limits, store
 from .missing import fill_missing, put_missing_back
 from .plan import Job, Window
 from .sinks import Open
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 #: Pixels of the input that go through the network at once, in slices that are smaller than that. On a CPU their maps
 #: should stay in the cache, on a graphics card they should be worth a launch.
 BATCH_PIXELS, BATCH_PIXELS_GPU = 2**16, 2**20
-
-#: Pixels of the output that are converted to the stored type at once.
-CONVERTED_PIXELS = 2**16
 
 #: Batches that may wait to be finished.
 WAITING = 2
@@ -171,7 +168,9 @@ class Pipeline:
             exact = np.float32 if stored.dtype.kind in "iu" and stored.dtype.itemsize <= 2 else np.float64
             self.residual.add(_cut(self._model.shrink(stored.astype(exact)) - finite, self._place))
             self._clock.check()
-            cubic = _stored(self._model.bicubic(low), self._job) if self.bicubic is not None else None
+            cubic = None
+            if self.bicubic is not None:
+                cubic = store(self._model.bicubic(low), self._job.intensity, self._job.dtype)
             finished.append((number, missing, stored, cubic))
         return finished
 
@@ -220,14 +219,4 @@ def _to_stored(model, enlarged: np.ndarray, low: np.ndarray, job: Job, consisten
             if enlarged.min() >= bottom and enlarged.max() <= top:
                 break
             enlarged = np.clip(enlarged, bottom, top)
-    return _stored(enlarged, job)
-
-
-def _stored(enlarged: np.ndarray, job: Job) -> np.ndarray:
-    """Network range to stored values of the input's type; some rows at a time, whose float64 stay in the cache."""
-    stored = np.empty(enlarged.shape, job.dtype)
-    step = max(1, CONVERTED_PIXELS // enlarged.shape[-1])
-    for top in range(0, enlarged.shape[-2], step):
-        rows = np.s_[..., top : top + step, :]
-        stored[rows] = round_to(job.intensity.to_stored(enlarged[rows]), job.dtype)
-    return stored
+    return store(enlarged, job.intensity, job.dtype)

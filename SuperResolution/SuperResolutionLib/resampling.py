@@ -53,22 +53,25 @@ def make_consistent(image, low_resolution):
     height, width = low_resolution.shape[-2:]
     scale = image.shape[-1] // width
     residual = (low_resolution - bicubic_downsample(image, scale)).double()
-    z = _solve_last_axis(residual, scale)
-    z = _solve_last_axis(z.transpose(-1, -2), scale).transpose(-1, -2)
-    return bicubic_upsample(z.to(image.dtype).contiguous(), scale).add_(image)
+    z = _solve(_solve(residual, scale, axis=-1), scale, axis=-2)
+    return bicubic_upsample(z.to(image.dtype), scale).add_(image)
 
 
-def _solve_last_axis(residual, scale: int):
-    """Solve (D U) z = residual along the last axis of a float64 tensor.
+def _solve(residual, scale: int, axis: int):
+    """Solve (D U) z = residual along the last axis of a float64 tensor, or along the one before it.
 
     The inverse of D U fades by a factor of 3 a pixel, so a long axis is solved in windows whose margins are dropped;
     what the cut costs is below float64's rounding.
     """
     import torch
 
-    length, device = residual.shape[-1], residual.device
+    def solved(part, inverse):
+        inverse = inverse.to(residual.device)
+        return part @ inverse.T if axis == -1 else inverse @ part
+
+    length = residual.shape[axis]
     if length <= WINDOW:
-        return residual @ _inverse(length, scale, 0, length).T.to(device)
+        return solved(residual, _inverse(length, scale, 0, length))
     core, parts = WINDOW - 2 * MARGIN, []
     for start in range(0, length, core):
         stop = min(start + core, length)
@@ -76,9 +79,10 @@ def _solve_last_axis(residual, scale: int):
         # What a window looks like depends on its size and on whether it touches the borders, not on where it is.
         total = (last - first) + (MARGIN if first > 0 else 0) + (MARGIN if last < length else 0)
         offset = MARGIN if first > 0 else 0
-        inverse = _inverse(total, scale, offset, offset + last - first).to(device)
-        parts.append((residual[..., first:last] @ inverse.T)[..., start - first : stop - first])
-    return torch.cat(parts, dim=-1)
+        inverse = _inverse(total, scale, offset, offset + last - first)
+        part = solved(residual.narrow(axis, first, last - first), inverse)
+        parts.append(part.narrow(axis, start - first, stop - start))
+    return torch.cat(parts, dim=axis)
 
 
 @lru_cache(maxsize=64)

@@ -5,7 +5,7 @@ import pytest
 
 from SuperResolutionLib import intensity
 from SuperResolutionLib.errors import DataError, ModelError
-from SuperResolutionLib.intensity import choose_map, limits, round_to
+from SuperResolutionLib.intensity import IntensityMap, choose_map, limits, round_to, store
 from SuperResolutionLib.missing import fill_missing, put_missing_back
 
 TYPES = [np.uint8, np.int8, np.uint16, np.int16, np.float32, np.float64]
@@ -120,3 +120,17 @@ def test_a_plane_without_any_finite_voxel_is_bridged_too():
     block = np.full((1, 9, 9), np.nan)
     block[0, 0, 0] = 5
     assert np.nanmax(fill_missing(block)[0]) == 5 and np.isfinite(fill_missing(block)[0]).all()
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8"])
+def test_what_torch_stores_is_what_numpy_rounds(dtype, monkeypatch):
+    """Bit by bit, with ties and with values that the type cannot hold; also from an array with gaps."""
+    monkeypatch.setattr("SuperResolutionLib.intensity.STORED_PIXELS", 16)
+    dtype, halves = np.dtype(dtype), np.arange(-6, 6, 0.5)
+    span = IntensityMap(3.25, 2.0**10 if dtype.kind == "f" else 2.0 ** (8 * dtype.itemsize - 4))
+    network = np.concatenate([(halves - span.offset) / span.width, np.linspace(-20, 20, 26)])
+    network = network.astype(np.float32).reshape(2, 5, 5)
+    for given in (network, network.transpose(0, 2, 1), network[:, ::2]):
+        stored = store(given, span, dtype)
+        assert stored.dtype == dtype
+        np.testing.assert_array_equal(stored, round_to(span.to_stored(given), dtype))

@@ -72,15 +72,21 @@ def parts(net: nn.Module) -> dict[int, str]:
     return named
 
 
-def plain_part(card: ModelCard, part: str, precision: str = "float32") -> nn.Module:
-    """A part as it was trained, which every converter understands; or with its inner convolutions in a short
-    precision. A stage is the sequence of its trunk and its tail."""
+def plain_part(card: ModelCard, part: str, precision: str = "float32", added_up: bool = True) -> nn.Module:
+    """A part without what converters do not understand; a stage is the sequence of its trunk and its tail.
+
+    Args:
+        card: the model. part: see ``parts``. precision: of the inner convolutions.
+        added_up: whether SPAN adds up what it would join (``torch_lean.LeanTrunk``).
+    """
     import torch
 
     from .torch_backend import build
-    from .torch_lean import shortened
+    from .torch_lean import add_up, shortened
 
     net = build(card)
+    if added_up:
+        add_up(net)
     if precision != "float32":
         net = shortened(net, getattr(torch, precision))
     named = parts(net)

@@ -100,6 +100,13 @@ def _after(layer: nn.Conv2d | Conv3XC, pointwise: Tensor, shift: Tensor) -> nn.C
     return made.to(pointwise.device, memory_format=torch.channels_last)
 
 
+def add_up(net: Generator) -> None:
+    """Let SPAN add up what it would join, in place; its results stay up to rounding."""
+    for stage in net.stages:
+        if isinstance(stage.trunk, Trunk):
+            stage.trunk = LeanTrunk(stage.trunk)
+
+
 class LeanPixelShuffle(nn.PixelShuffle):
     """``PixelShuffle`` in one pass where it makes a single channel of maps whose channels are adjacent in memory."""
 
@@ -113,6 +120,7 @@ class LeanPixelShuffle(nn.PixelShuffle):
 
 def make_lean(net: Generator) -> None:
     """Change a network in evaluation mode in place; its results stay up to rounding."""
+    add_up(net)
     for module in list(net.modules()):
         children = list(module.named_children())
         for (_, before), (_, layer) in zip(children, children[1:]):
@@ -123,8 +131,6 @@ def make_lean(net: Generator) -> None:
                 setattr(module, name, LeanResidual(child))
             elif isinstance(child, SPAB):
                 setattr(module, name, LeanSPAB(child))
-            elif isinstance(child, Trunk):
-                setattr(module, name, LeanTrunk(child))
             elif isinstance(child, nn.PixelShuffle):
                 setattr(module, name, LeanPixelShuffle(child.upscale_factor))
 

@@ -110,7 +110,8 @@ class Job:
 
     @property
     def dtype(self) -> np.dtype:
-        return self.planes.dtype
+        """Of the output: the input's, in this machine's order of bytes."""
+        return self.planes.dtype.newbyteorder("=")
 
     @property
     def height(self) -> int:

@@ -10,9 +10,11 @@ import torch
 from SuperResolutionLib.backends.torch_backend import TorchModel
 from SuperResolutionLib.catalog import ModelCatalog
 from SuperResolutionLib.errors import Cancelled, DataError, DeviceError, ModelError, ResourceError, UsageError
+from SuperResolutionLib.files import read_volume
 from SuperResolutionLib.geometry import bounds
 from SuperResolutionLib.networks.composition import linear_steps
 from SuperResolutionLib.networks.layout import last_convolution
+from SuperResolutionLib.raw_output import raw_sinks
 from SuperResolutionLib.resampling import bicubic_downsample, bicubic_upsample
 from SuperResolutionLib.upscaler import Options, upscale
 from SuperResolutionLib.volume import Volume
@@ -57,6 +59,21 @@ def test_type_geometry_and_range_are_kept(grey, dtype):
             bounds(produced.ijk_to_ras, produced.size), bounds(source.ijk_to_ras, source.size), atol=1e-6
         )
         assert abs(produced.array.astype(float).mean() - source.array.astype(float).mean()) < 5
+
+
+@pytest.mark.parametrize("kind", ["i2", "f4"])
+def test_the_order_of_bytes_changes_nothing(grey, tmp_path, kind):
+    source, results = volume(f"<{kind}"), []
+    for number, order in enumerate("<>"):
+        given = source.with_array(source.array.astype(order + kind))
+        sinks = raw_sinks({"sr": tmp_path / f"{number}.nrrd"})
+        for sink in (None, sinks):
+            result = upscale(given, grey, Options(**CPU, bicubic=False), open_sink=sink, fits_memory=sink is None)
+            results.append(np.array(result.sr.array))
+        results.append(read_volume(tmp_path / f"{number}.nrrd").array)
+    for array in results:
+        assert array.dtype == np.dtype(kind)
+        np.testing.assert_array_equal(array, results[0])
 
 
 def test_bicubic_is_bicubic(grey):

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import gzip
 import re
+import shutil
 import struct
+import tempfile
+import zlib
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -22,8 +26,11 @@ _NIFTI_DEPTH = 46
 #: Bytes of voxels that are written at once.
 _SLAB_BYTES = 2**25
 
-#: What can be written so; the header of a MetaImage names the size of its compressed voxels, known only afterwards.
-SUFFIXES = (".nii.gz", ".nii", ".nrrd")
+#: What can be written so.
+SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
+
+#: Of zlib, as ITK has it.
+_LEVEL = 6
 
 
 def write_header(image, path: Path, format_name: str, slices: int) -> int:
@@ -52,7 +59,7 @@ def write_header(image, path: Path, format_name: str, slices: int) -> int:
 
 
 def write_slicewise(volume: Volume, image, path: Path, format_name: str) -> None:
-    """Write a volume of one channel without a copy of its voxels: .nii, or compressed .nii.gz and .nrrd.
+    """Write a volume of one channel without a copy of its voxels: .nii, or compressed .nii.gz, .nrrd and .mha.
 
     Args:
         volume: what is written. image: SimpleITK image of its first slice, with geometry and labels.
@@ -69,15 +76,37 @@ def write_slicewise(volume: Volume, image, path: Path, format_name: str) -> None
     finally:
         plain.unlink(missing_ok=True)
     with path.open("wb") as file:
+        if format_name == "MetaImage":
+            _write_meta_image(file, header, volume)
+            return
         if not zipped:
             file.write(header.replace(b"encoding: raw", b"encoding: gzip", 1))  # NRRD compresses the voxels alone
         compressed = zipped or format_name == "NRRD"
-        with gzip.GzipFile("", "wb", 6, file, mtime=0) if compressed else nullcontext(file) as stream:
+        with gzip.GzipFile("", "wb", _LEVEL, file, mtime=0) if compressed else nullcontext(file) as stream:
             if zipped:
                 stream.write(header)
-            step = max(1, _SLAB_BYTES // volume.array[0].nbytes)
-            for first in range(0, len(volume.array), step):
-                stream.write(_stored(volume.array[first : first + step]))
+            for slab in _slabs(volume.array):
+                stream.write(slab)
+
+
+def _write_meta_image(file, header: bytes, volume: Volume) -> None:
+    """The header names the size of the compressed voxels, so they wait in a file of their own until it is known."""
+    packer = zlib.compressobj(_LEVEL)
+    with tempfile.TemporaryFile(dir=Path(file.name).parent) as packed:
+        for slab in _slabs(volume.array):
+            packed.write(packer.compress(slab))
+        packed.write(packer.flush())
+        says = b"CompressedData = True\nCompressedDataSize = %d" % packed.tell()
+        file.write(header.replace(b"CompressedData = False", says, 1))
+        packed.seek(0)
+        shutil.copyfileobj(packed, file)
+
+
+def _slabs(array: np.ndarray) -> Iterator[memoryview]:
+    """The bytes of some slices after the others."""
+    step = max(1, _SLAB_BYTES // array[0].nbytes)
+    for first in range(0, len(array), step):
+        yield _stored(array[first : first + step])
 
 
 def _stored(array: np.ndarray) -> memoryview:

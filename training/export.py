@@ -84,7 +84,7 @@ def export(config, checkpoint: Path, folder: Path | None = None, trust_config: b
             "augmentations": describe_augmentations(config.data.augment, config.data.burnt_in),
             **training_entry(config, state, checkpoint.parent),
             "parameters": sum(tensor.numel() for tensor in weights.values()),
-            "precision": str(next(iter(weights.values())).dtype).removeprefix("torch."),
+            "precision": precision_of(weights),
             "parity": float(f"{difference:.2g}"),
             "measured": [],
             **({"baseline": True} if config.card.get("baseline") else {}),
@@ -125,7 +125,9 @@ def inference_form(architecture: str, network: dict, trained: torch.nn.Module) -
 
 
 def smallest_weights(architecture: str, network: dict, weights: dict, trained) -> tuple[dict, float]:
-    """The weights in fp16 where the result stays within ``HALF_PARITY`` of the trained network's, else in fp32.
+    """The weights in fp16, where the result stays within ``HALF_PARITY`` of the trained network's.
+
+    Where it does not, tensors stay in fp32, the one first whose rounding alone changes the result most, until it does.
 
     Returns:
         The weights, and the largest difference from the trained network on ``probe_images``.
@@ -133,16 +135,39 @@ def smallest_weights(architecture: str, network: dict, weights: dict, trained) -
     Raises:
         ModelError: if not even fp32 does what the trained network did.
     """
-    for kind, limit in ((torch.float16, HALF_PARITY), (torch.float32, PARITY)):
-        stored = {name: tensor.detach().to(kind).contiguous() for name, tensor in weights.items()}
+
+    def rounded(names) -> dict:
+        return {
+            name: tensor.detach().to(torch.float16 if name in names else torch.float32).contiguous()
+            for name, tensor in weights.items()
+        }
+
+    def difference(names) -> float:
         net = create(architecture, **network).eval()
-        net.load_state_dict({name: tensor.float() for name, tensor in stored.items()})
-        difference = largest_difference(net, trained)
-        if difference < limit:
-            return stored, difference
-    raise ModelError(
-        f"The network for inference differs from the trained one by {difference:.1e} of the range; it was not exported."
-    )
+        net.load_state_dict({name: tensor.float() for name, tensor in rounded(names).items()})
+        return largest_difference(net, trained)
+
+    halves = dict.fromkeys(weights)
+    found = difference(halves)
+    if found >= HALF_PARITY:
+        effects = {name: difference([name]) for name in weights}
+        for name in sorted(effects, key=effects.get, reverse=True):
+            del halves[name]
+            found = difference(halves)
+            if found < (HALF_PARITY if halves else PARITY):
+                break
+        else:
+            raise ModelError(
+                f"The network for inference differs from the trained one by {found:.1e} of the range; it was not "
+                "exported."
+            )
+    return rounded(halves), found
+
+
+def precision_of(weights: dict) -> str:
+    """The type that weights are stored in, "mixed" for several."""
+    kinds = {str(tensor.dtype).removeprefix("torch.") for tensor in weights.values()}
+    return kinds.pop() if len(kinds) == 1 else "mixed"
 
 
 def probe_images(channels: int) -> list[torch.Tensor]:

@@ -11,7 +11,7 @@ from SuperResolutionLib.catalog import WEIGHTS, ModelCard, file_sha256, split_id
 from SuperResolutionLib.errors import ModelError, UsageError
 from SuperResolutionLib.networks import create
 
-from .export import smallest_weights, write_card, write_weights
+from .export import precision_of, smallest_weights, write_card, write_weights
 
 
 def interpolate(
@@ -59,7 +59,7 @@ def interpolate(
         "description": f"Weights {words}. {gan.description}",
         "measured": [],
         "mixed": {"models": [psnr.id, gan.id], "sha256": [psnr.sha256, gan.sha256], "factor": factor},
-        "precision": str(next(iter(mixed.values())).dtype).removeprefix("torch."),
+        "precision": precision_of(mixed),
         "parity": float(f"{difference:.2g}"),
         "sha256": file_sha256(target / WEIGHTS),
     }

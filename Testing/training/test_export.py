@@ -23,7 +23,7 @@ from training.config import make_config
 from training.convert import BicubicByConvolution, to_onnx, to_torchscript
 from training.export import add_parser as add_export_parser
 from training.export import export as export_known
-from training.export import inference_form, largest_difference, probe_images, smallest_weights
+from training.export import inference_form, largest_difference, precision_of, probe_images, smallest_weights
 from training.interpolate import add_parser as add_interpolate_parser
 from training.interpolate import interpolate, mixed_id
 
@@ -137,9 +137,18 @@ def test_weights_are_halved_only_where_that_changes_nothing_visible():
     net = create("edsr", **plain).eval()
     weights, difference = smallest_weights("edsr", plain, net.state_dict(), net)
     assert {tensor.dtype for tensor in weights.values()} == {torch.float16} and 0 < difference < 2.5e-4
-    net.load_state_dict({name: tensor * 30 for name, tensor in net.state_dict().items()})
+    assert precision_of(weights) == "float16"
+
+    last = list(net.state_dict())[-1]
+    net.state_dict()[last].fill_(1.00045)  # halfway between two numbers of fp16
     weights, difference = smallest_weights("edsr", plain, net.state_dict(), net)
-    assert {tensor.dtype for tensor in weights.values()} == {torch.float32} and difference == 0
+    assert [name for name, tensor in weights.items() if tensor.dtype == torch.float32] == [last]
+    assert precision_of(weights) == "mixed" and 0 < difference < 2.5e-4
+
+    net.load_state_dict({name: tensor * 1000 for name, tensor in net.state_dict().items()})
+    weights, difference = smallest_weights("edsr", plain, net.state_dict(), net)
+    assert {tensor.dtype for name, tensor in weights.items() if name.endswith("weight")} == {torch.float32}
+    assert difference < 2.5e-4
     wrong = {name: tensor * 1.1 for name, tensor in net.state_dict().items()}
     with pytest.raises(ModelError, match="not exported"):
         smallest_weights("edsr", plain, wrong, net)

@@ -9,7 +9,7 @@ import torch
 
 from SuperResolutionLib.catalog import ModelCard
 from SuperResolutionLib.compare import consistent_bicubic, nearest, pair
-from SuperResolutionLib.intensity import IntensityMap, round_to
+from SuperResolutionLib.intensity import IntensityMap, round_to, store
 from SuperResolutionLib.metrics import data_range
 from SuperResolutionLib.plan import plan
 from SuperResolutionLib.resampling import bicubic_upsample
@@ -98,7 +98,7 @@ def uint8_case(volume: Volume, card: ModelCard, axis: str | None = None) -> Case
 
 def _bicubic(plane: np.ndarray, intensity: IntensityMap, scale: int, dtype: np.dtype) -> np.ndarray:
     image = torch.from_numpy(intensity.to_network(plane))[None]
-    return round_to(intensity.to_stored(bicubic_upsample(image, scale)[0].numpy()), dtype)
+    return store(bicubic_upsample(image, scale)[0].numpy(), intensity, dtype)
 
 
 def _floor(planes: np.ndarray) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 
 from .catalog import ModelCard
 from .errors import DataError
-from .intensity import round_to
+from .intensity import store
 from .metrics import data_range, volume_scores
 from .missing import fill_missing
 from .plan import Job, plan, slice_planes
@@ -144,7 +144,7 @@ def consistent_bicubic(low: np.ndarray, job: Job) -> np.ndarray:
     for plane in low:
         image = torch.from_numpy(job.intensity.to_network(plane))[None]
         enlarged = make_consistent(bicubic_upsample(image, job.scale), image)[0].numpy()
-        planes.append(round_to(job.intensity.to_stored(enlarged), job.dtype))
+        planes.append(store(enlarged, job.intensity, job.dtype))
     return np.stack(planes)
 
 
@@ -154,7 +154,7 @@ def _shrink(plane: np.ndarray, job: Job) -> np.ndarray:
     from .resampling import bicubic_downsample
 
     image = torch.from_numpy(job.intensity.to_network(plane))
-    return round_to(job.intensity.to_stored(bicubic_downsample(image, job.scale).numpy()), job.dtype)
+    return store(bicubic_downsample(image, job.scale).numpy(), job.intensity, job.dtype)
 
 
 def channels_last(planes: np.ndarray) -> np.ndarray:

@@ -29,7 +29,7 @@ _SLAB_BYTES = 2**25
 #: What can be written so.
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 
-#: Of zlib, as ITK has it.
+#: How hard zlib tries, 0 to 9.
 _LEVEL = 6
 
 

@@ -77,7 +77,7 @@ def _call(module: nn.Module, x: Tensor, _poll: Callable[..., None]) -> Tensor:
     return module(x)
 
 
-def _detail(stage: Stage, image: Tensor, strip_rows: int, poll: Callable[..., None], execute: Execute | None):
+def _detail(stage: Stage, image: Tensor, strip_rows: int, poll: Callable[..., None], execute: Execute | None) -> Tensor:
     """What trunk and tail make of an image."""
     from .networks.composition import linear_steps
 

@@ -132,7 +132,7 @@ def test_losses_name_the_weights_whose_features_they_compare(data_folder):
     assert used[0]["layers"] == ["conv3_4"]
 
 
-def test_weights_are_halved_only_where_that_changes_nothing_visible():
+def test_weights_are_halved_only_where_that_changes_nothing_visible(monkeypatch):
     plain = {"scale": 2, "channels": 1, "features": 8, "blocks": 1}
     net = create("edsr", **plain).eval()
     weights, difference = smallest_weights("edsr", plain, net.state_dict(), net)
@@ -152,6 +152,11 @@ def test_weights_are_halved_only_where_that_changes_nothing_visible():
     wrong = {name: tensor * 1.1 for name, tensor in net.state_dict().items()}
     with pytest.raises(ModelError, match="not exported"):
         smallest_weights("edsr", plain, wrong, net)
+
+    monkeypatch.setattr("training.export.HALF_PARITY", 0)  # no rounding is allowed
+    weights, difference = smallest_weights("edsr", plain, net.state_dict(), net)
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float32} and difference == 0
+    assert precision_of(weights) == "float32"
 
 
 def test_a_fused_network_is_exported_as_it_is():

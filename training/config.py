@@ -82,6 +82,8 @@ class Phase:
         d_steps: steps of the discriminator for one of the generator.
         stage: of a generator of several stages, train only this one (1 is the first): those before it are frozen, those
             after it do not run.
+        freeze: layers that keep their weights and running statistics, each by its name or that of a layer around it,
+            such as ``stages.0.trunk``: what is left is tuned, at less cost a step.
         on_collapse: what follows when the discriminator wins or gives up: warn, or also pause the one that is ahead.
     """
 
@@ -101,6 +103,7 @@ class Phase:
     weight_decay: Weight = 0.0
     d_steps: Count = 1
     stage: Count | None = None
+    freeze: tuple[str, ...] = ()
     on_collapse: Literal["warn", "pause"] = "warn"
 
 
@@ -254,9 +257,24 @@ def _unbuildable(config: Config):
             return
     try:
         with torch.device("meta"):
-            create(config.architecture, **config.arguments)
+            net = create(config.architecture, **config.arguments)
     except (ModelError, RuntimeError, ArithmeticError, LookupError) as error:
         yield f"network cannot be built: {str(error).rstrip('.')}"
+        return
+    for index, phase in enumerate(config.phases):
+        yield from (f"phases.{index}.freeze: {words}" for words in _freeze_faults(net, phase))
+
+
+def _freeze_faults(net: torch.nn.Module, phase: Phase):
+    layers = [name for name, _ in net.named_modules() if name]
+    for name in phase.freeze:
+        if name not in layers:
+            yield f"the network has no layer {name!r}; the nearest is {get_close_matches(name, layers, 1, 0)[0]}"
+            return
+    stage = f"stages.{phase.stage - 1}." if phase.stage else ""
+    trained = [name for name, _ in net.named_parameters() if name.startswith(stage)]
+    if trained and all(name.startswith(tuple(f"{frozen}." for frozen in phase.freeze)) for name in trained):
+        yield "nothing is left to train"
 
 
 def _named_architecture(model_id: str) -> str | None:

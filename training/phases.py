@@ -163,15 +163,15 @@ class ActivePhase:
         return made.to(self.group.device, memory_format=layout).train()
 
     def _trained_parameters(self) -> list[nn.Parameter]:
-        """Of a generator of several stages perhaps one; those before it are frozen, their statistics too."""
-        self.net.train().requires_grad_(True)
-        if self.plan.stage is None:
-            return list(self.net.parameters())
+        """All but what the phase freezes: named layers, and the stages before and after the one that it trains."""
         _check_stages(self.plan, len(self.net.stages))
-        self.net.requires_grad_(False)
-        for stage in self.stages[:-1]:
-            stage.eval()
-        return list(self.stages[-1].requires_grad_(True).parameters())
+        self.net.train().requires_grad_(True)
+        still = [self.net.get_submodule(name) for name in self.plan.freeze]
+        if self.plan.stage is not None:
+            still += [stage for stage in self.net.stages if stage is not self.stages[-1]]
+        for layer in still:
+            layer.eval().requires_grad_(False)
+        return [parameter for parameter in self.net.parameters() if parameter.requires_grad]
 
 
 def check_phases(config: Config, first: int, stages: int, features: Path | None = None) -> None:

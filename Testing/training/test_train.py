@@ -148,6 +148,22 @@ def test_a_phase_of_one_stage_trains_that_stage_alone():
     assert changed == {"1"}
 
 
+def test_frozen_layers_keep_their_weights_and_statistics():
+    network = {"architecture": "srgan", "scale": 2, "channels": 1, "features": 8, "blocks": 2, "bicubic_skip": True}
+    frozen = ["stages.0.trunk.0", "stages.0.trunk.2.body.0"]
+    config = tiny(id="srgan-test-x2-psnr", network=network, phase={"freeze": frozen})
+    torch.manual_seed(0)
+    net = create("srgan", **config.arguments)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    phase = ActivePhase(config, 0, net, CPU, "float32")
+    patches = Patches()
+    phase.step(5, lambda: patches.batch(2))
+    changed = {name for name, value in net.state_dict().items() if (value != before[name]).any()}
+    still = {name for name in before if name.startswith(tuple(f"{layer}." for layer in frozen))}
+    assert any(name.endswith("running_mean") for name in still)
+    assert changed == set(before) - still
+
+
 def test_weight_norms_are_clipped_and_rates_scheduled():
     def phase(**changes):
         return Phase("p", 100, 1.0, **changes)

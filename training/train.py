@@ -12,6 +12,7 @@ from math import ceil
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 
 from SuperResolutionLib.errors import SuperResolutionError, UsageError
 
@@ -29,6 +30,9 @@ from .samples import ROWS, draw_samples
 from .state import State, read_checkpoint, write_checkpoint
 
 CHECKPOINT, STATUS = "checkpoint.pt", "status.json"
+
+#: Held by the process that trains in a run's folder, also while it is suspended; the system lets go of a dead one's.
+LOCK = "lock"
 
 #: Where in the folder of packed sets a bundle puts the feature networks' weights.
 FEATURES = "features"
@@ -59,6 +63,7 @@ def train(
 
     Raises:
         DivergedError: if losses do not stay finite.
+        UsageError: if another process trains in ``run``.
         SuperResolutionError: if the configuration, the data or a checkpoint cannot be used: before the first step as
             far as it can be seen then; later on the last good state is saved first.
     """
@@ -89,7 +94,7 @@ def train_on(sampler, config: Config, run: Path, group: Group, log=None, minutes
             loop.write(loop.good)
             raise
         finally:
-            loop.recorder.close()
+            loop.close()
     return run / CHECKPOINT
 
 
@@ -142,6 +147,7 @@ class _Loop:
         self.state = State(config, sampler, group, run.parent, saved, features)
         check_phases(config, self.state.phase.index, len(self.state.net.stages), features)
         _make_folder(run, group)  # not before all that may be refused
+        self.lock = _lock(run) if group.leads else None
         self.recorder = Recorder(run, config, epoch_steps(config, sampler), group)
         steps = [phase.steps for phase in config.phases]
         self.display = Display(log if group.leads else (lambda text: None), steps, self.state.step)
@@ -177,6 +183,12 @@ class _Loop:
         self._save()
         if not state.finished:
             self.display.line(f"stopped at step {state.step} of {self.config.steps}; the same command goes on")
+
+    def close(self) -> None:
+        """Let go of the run's folder."""
+        self.recorder.close()
+        if self.lock is not None:
+            self.lock.release()
 
     def write(self, captured: dict) -> None:
         """Make a captured state the checkpoint."""
@@ -268,6 +280,20 @@ def _make_folder(run: Path, group: Group) -> None:
         run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"The run's folder {run} cannot be made: {error.strerror}.") from error
+
+
+def _lock(run: Path) -> FileLock:
+    """The lock of a run's folder, taken.
+
+    Raises:
+        UsageError: if another process holds it.
+    """
+    lock = FileLock(run / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UsageError(f"Another process trains in {run}; stop that one first, or name another folder.") from error
+    return lock
 
 
 def epoch_steps(config: Config, sampler) -> int:

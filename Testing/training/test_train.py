@@ -84,6 +84,7 @@ def test_what_a_run_writes(tmp_path):
         "steps.csv",
         "epochs.csv",
         "status.json",
+        "lock",
         "samples/0000009.png",
         "samples/0000018.png",
     }

@@ -54,6 +54,20 @@ def test_a_layer_beyond_the_cut_file_is_told_before_the_first_step(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_two_do_not_train_in_one_folder(tmp_path):
+    def once_more(text: str) -> None:
+        with pytest.raises(UsageError, match="Another process trains in .*; stop that one first"):
+            train_on(Patches(), tiny(), tmp_path, CPU, quiet)
+        refused.append(text)
+
+    refused: list[str] = []
+    train_on(Patches(), tiny(), tmp_path, CPU, once_more)
+    assert refused
+    steps = (tmp_path / "steps.csv").read_text()
+    train_on(Patches(), tiny(), tmp_path, CPU, quiet)  # finished, and no longer held
+    assert (tmp_path / "steps.csv").read_text() == steps
+
+
 def test_a_staged_discriminator_has_as_many_stages_as_the_generator(tmp_path):
     values = fields(gan=3, gan_phase={"discriminator": {"name": "pgan", "stages": 1, "features": 4}})
     values |= {"id": "p-gan-test-x8-gan"}

@@ -15,10 +15,12 @@ from SuperResolutionLib.catalog import BUNDLED, CARD, WEIGHTS, file_sha256, load
 from SuperResolutionLib.errors import DataError, ModelError, UsageError
 from SuperResolutionLib.networks import create, span
 from SuperResolutionLib.networks.blocks import fold_batch_norm
+from SuperResolutionLib.stored import STEP, is_rounded, to_whole_numbers
 
 from .about import training_entry
 from .dataset import describe_augmentations
 from .reached import as_trained, find_checkpoint, progress
+from .rounding import round_weights
 
 #: What a configuration's ``card`` has to say; the program knows the rest.
 ABOUT = ("title", "description", "domain", "intensity", "spacing_mm", "license", "data")
@@ -65,8 +67,10 @@ def export(config, checkpoint: Path, folder: Path | None = None, trust_config: b
         trained.load_state_dict(state["average"])
     except RuntimeError as error:
         raise ModelError(f"{checkpoint} does not hold the network that {config.id} describes.") from error
+    if config.weight_bits == 8:
+        round_weights(trained)
     weights, network = inference_form(config.architecture, config.arguments, trained.eval())
-    weights, difference = smallest_weights(config.architecture, network, weights, trained)
+    weights, difference = smallest_weights(config.architecture, network, weights, trained, config.weight_bits)
     target = (folder or user_folder()) / config.id
     target.mkdir(parents=True, exist_ok=True)
     write_weights(target, weights)
@@ -83,7 +87,7 @@ def export(config, checkpoint: Path, folder: Path | None = None, trust_config: b
             "spacing_mm": config.card["spacing_mm"],
             "augmentations": describe_augmentations(config.data.augment, config.data.burnt_in),
             **training_entry(config, state, checkpoint.parent),
-            "parameters": sum(tensor.numel() for tensor in weights.values()),
+            "parameters": sum(tensor.numel() for name, tensor in weights.items() if not name.endswith(STEP)),
             "precision": precision_of(weights),
             "parity": float(f"{difference:.2g}"),
             "measured": [],
@@ -124,13 +128,16 @@ def inference_form(architecture: str, network: dict, trained: torch.nn.Module) -
     return dict(trained.state_dict()), dict(network)
 
 
-def smallest_weights(architecture: str, network: dict, weights: dict, trained) -> tuple[dict, float]:
+def smallest_weights(architecture: str, network: dict, weights: dict, trained, bits: int = 16) -> tuple[dict, float]:
     """The weights in fp16, where the result stays within ``HALF_PARITY`` of the trained network's.
 
     Where it does not, tensors stay in fp32, the one first whose rounding alone changes the result most, until it does.
 
+    Args:
+        bits: 8 for kernels that are whole numbers times a step each channel, and are stored so.
+
     Returns:
-        The weights, and the largest difference from the trained network on ``probe_images``.
+        The weights as they are stored, and the largest difference from the trained network on ``probe_images``.
 
     Raises:
         ModelError: if not even fp32 does what the trained network did.
@@ -147,10 +154,10 @@ def smallest_weights(architecture: str, network: dict, weights: dict, trained) -
         net.load_state_dict({name: tensor.float() for name, tensor in rounded(names).items()})
         return largest_difference(net, trained)
 
-    halves = dict.fromkeys(weights)
+    halves = dict.fromkeys(name for name, tensor in weights.items() if bits == 16 or not is_rounded(tensor))
     found = difference(halves)
     if found >= HALF_PARITY:
-        effects = {name: difference([name]) for name in weights}
+        effects = {name: difference([name]) for name in halves}
         for name in sorted(effects, key=effects.get, reverse=True):
             del halves[name]
             found = difference(halves)
@@ -161,12 +168,17 @@ def smallest_weights(architecture: str, network: dict, weights: dict, trained) -
                 f"The network for inference differs from the trained one by {found:.1e} of the range; it was not "
                 "exported."
             )
-    return rounded(halves), found
+    stored = rounded(halves)
+    for name in [name for name, tensor in weights.items() if bits == 8 and is_rounded(tensor)]:
+        stored[name], stored[name + STEP] = to_whole_numbers(weights[name])
+    return stored, found
 
 
 def precision_of(weights: dict) -> str:
-    """The type that weights are stored in, "mixed" for several."""
+    """The type that weights are stored in: int8 if kernels are, "mixed" for several other ones."""
     kinds = {str(tensor.dtype).removeprefix("torch.") for tensor in weights.values()}
+    if "int8" in kinds:
+        return "int8"
     return kinds.pop() if len(kinds) == 1 else "mixed"
 
 

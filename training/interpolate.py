@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 
 from SuperResolutionLib.catalog import WEIGHTS, ModelCard, file_sha256, split_id, user_folder
 from SuperResolutionLib.errors import ModelError, UsageError
 from SuperResolutionLib.networks import create
+from SuperResolutionLib.stored import load_weights
 
 from .export import precision_of, smallest_weights, write_card, write_weights
 
@@ -42,10 +42,10 @@ def interpolate(
             raise ModelError(f"{psnr.id} and {gan.id} differ in {what}; only models of one network can be mixed.")
     psnr.verify()
     gan.verify()
-    first, second = load_file(psnr.weights), load_file(gan.weights)
+    first, second = load_weights(psnr.weights), load_weights(gan.weights)
     if set(first) != set(second):
         raise ModelError(f"{psnr.id} and {gan.id} do not hold the same layers; export both again.")
-    mixed = {key: torch.lerp(first[key].float(), second[key].float(), factor) for key in first}
+    mixed = {key: torch.lerp(first[key], second[key], factor) for key in first}
     network = create(gan.architecture, **gan.config).eval()
     network.load_state_dict(mixed)
     mixed, difference = smallest_weights(gan.architecture, gan.config, mixed, network)

@@ -18,6 +18,7 @@ from .distributed import Group
 from .guard import CollapseWatch, NanGuard
 from .losses import GeneratorLosses, discriminator_loss, judged_pair
 from .precision import autocast, grad_scaler
+from .rounding import Rounding
 from .schedule import factor
 
 #: Added to a run's seed for the discriminator of phase 1, 2, ...
@@ -55,6 +56,7 @@ class ActivePhase:
         self.losses = GeneratorLosses(plan.losses, config.channels, group.device, features)
         self.discriminator = self._discriminator(before)
         self.generator_optimizer = _optimizer(plan, self._trained_parameters())
+        self.rounding = Rounding(net) if config.weight_bits == 8 else None
         self.discriminator_optimizer = None
         self.scaler = grad_scaler(precision, group.device)
         self.guard, self.watch, self.rate = NanGuard(), None, 0.0
@@ -77,6 +79,8 @@ class ActivePhase:
         """
         self._set_rates(number)
         low, high = self._targets(*batch())
+        if self.rounding:
+            self.rounding.begin()
         images = self._generate(low)
         values = self._generator_step(images, high, low)
         if self.discriminator is not None:
@@ -126,6 +130,8 @@ class ActivePhase:
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
+        if self.rounding and optimizer is self.generator_optimizer:
+            self.rounding.end()
         self.group.average_gradients(parameters)
         self.scaler.unscale_(optimizer)
         norm = nn.utils.clip_grad_norm_(parameters, self.config.clip)

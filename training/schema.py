@@ -161,7 +161,7 @@ def _dataclass_faults(kind: type, value: dict, path: tuple) -> Iterator[Problem]
 
 def _fits(kind: Any, choices: tuple, value: Any) -> bool:
     if kind is Literal:
-        return isinstance(value, str) and value in choices
+        return type(value) in map(type, choices) and value in choices
     if kind is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     if kind in (int, bool, str):
@@ -223,7 +223,7 @@ def _noun(kind: Any, limit: Range | None) -> str:
     if inner is Annotated:
         return _expected(kind)
     if inner is Literal:
-        return "one of " + ", ".join(arguments)
+        return "one of " + ", ".join(map(str, arguments))
     if inner is tuple:
         return "a list" if Ellipsis in arguments else f"a list of {len(arguments)}, each {_expected(arguments[0])}"
     nouns = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}

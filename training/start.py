@@ -8,11 +8,11 @@ from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from SuperResolutionLib.catalog import CARD, WEIGHTS
 from SuperResolutionLib.errors import ModelError, SuperResolutionError
+from SuperResolutionLib.stored import load_weights
 
 from .about import earlier_entry
 from .config import make_config
@@ -99,7 +99,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     try:
         if (path / CARD).is_file():
-            state = load_file(path / WEIGHTS)
+            state = load_weights(path / WEIGHTS)
         else:
             state = _read_state(path)["average"]
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, EOFError, UnpicklingError) as error:

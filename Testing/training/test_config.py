@@ -157,6 +157,8 @@ def test_a_bad_configuration_is_one_line_on_standard_error(tmp_path, capsys):
         ("network.architecture", "edsr", "id names the architecture edsr_ise and network.architecture is 'edsr'"),
         ("id", "p-gan-test-x2-gan", "id names the architecture pgan and network.architecture is 'edsr_ise'"),
         ("id", "srgan-cbam-test-x2-gan", "id names the architecture srgan_cbam"),
+        ("weight_bits", 12, "weight_bits should be"),
+        ("weight_bits", True, "weight_bits should be"),
         ("phases.0.freeze", ["stages.0.trunks"], "no layer 'stages.0.trunks'; the nearest is stages.0.trunk"),
         ("phases.0.freeze", ["stages.0.trunk", "stages.0.tail"], "phases.0.freeze: nothing is left to train"),
         ("phases.0.losses", {"l1": 0, "mse": 0.0}, "phases.0.losses: The losses all have the weight 0"),

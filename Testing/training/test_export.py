@@ -10,6 +10,7 @@ import jsonschema
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from SuperResolutionLib.backends.torch_backend import load
 from SuperResolutionLib.catalog import BUNDLED, ModelCatalog, file_sha256, load_card
@@ -17,6 +18,7 @@ from SuperResolutionLib.errors import DataError, ModelError, UsageError
 from SuperResolutionLib.networks import create
 from SuperResolutionLib.networks.blocks import fold_batch_norm
 from SuperResolutionLib.resampling import bicubic_upsample
+from SuperResolutionLib.stored import load_weights, rounded, to_whole_numbers
 from Testing.tiny_model import write_model
 from training.about import describe_losses, training_hours
 from training.config import make_config
@@ -26,6 +28,9 @@ from training.export import export as export_known
 from training.export import inference_form, largest_difference, precision_of, probe_images, smallest_weights
 from training.interpolate import add_parser as add_interpolate_parser
 from training.interpolate import interpolate, mixed_id
+from training.rounding import round_weights
+from training.start import read_weights as read_start
+from training.zoo.facts import weights_facts
 
 SCHEMA = json.loads((BUNDLED / "schema.json").read_text())
 ONNX = ("onnx", "onnxscript", "onnxruntime")
@@ -239,7 +244,7 @@ def test_a_model_in_between(tmp_path):
 
 
 def shift_weights(card):
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file
 
     from training.export import write_card
 
@@ -301,3 +306,36 @@ def test_models_that_cannot_be_mixed(tmp_path):
     with pytest.raises(UsageError, match="between 0 and 1"):
         interpolate(one, one, 1.5, tmp_path / "models")
     assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize("architecture", ["edsr_ise", "srgan_cbam", "swift_srgan", "pgan"])
+def test_kernels_in_8_bits_are_what_the_network_computed_with(tmp_path, architecture):
+    net = trained(architecture)
+    path = checkpoint(tmp_path / "run", net)
+    halves = export(config(architecture), path, tmp_path / "halves")
+    folder = export(config(architecture, weight_bits=8), path, tmp_path / "models")
+    card = load_card(folder)
+    jsonschema.validate(card.card, SCHEMA)
+    assert card.card["precision"] == "int8" and card.card["parity"] < 2.5e-4
+    model = load(card, "cpu").net
+    assert largest_difference(model, round_weights(trained(architecture))) < 2.5e-4 < largest_difference(model, net)
+    assert card.card["parameters"] == json.loads((halves / "card.json").read_text())["parameters"]
+    assert weights_facts(card)[0] == card.card["parameters"]
+    create(architecture, **card.config).load_state_dict(read_start(folder))
+
+
+def test_8_bits_take_half_the_room(tmp_path):
+    kernel = torch.randn(64, 64, 3, 3)
+    numbers, step = to_whole_numbers(kernel)
+    save_file({"a": numbers, "a.step": step}, tmp_path / "a.safetensors")
+    assert (tmp_path / "a.safetensors").stat().st_size < 0.51 * kernel.numel() * 2
+    read = load_weights(tmp_path / "a.safetensors")
+    assert list(read) == ["a"] and torch.equal(read["a"], rounded(kernel))
+    assert ((read["a"] - kernel).abs() <= step / 2 * 1.0001).all() and numbers.abs().amax(dim=(1, 2, 3)).eq(127).all()
+    assert torch.equal(rounded(rounded(kernel)), rounded(kernel)), "rounded once, a kernel stays as it is"
+    assert torch.equal(rounded(torch.zeros(2, 3)), torch.zeros(2, 3))
+
+
+def test_spans_sums_are_not_rounded_in_training():
+    with pytest.raises(UsageError, match="weight_bits is 8, and SPAN's kernels are sums"):
+        config("span", weight_bits=8)

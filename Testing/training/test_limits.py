@@ -102,11 +102,11 @@ def test_the_command_fills_every_place_and_leaves_the_prose(data, page, models, 
     for word in ("edsr-ise-own-x4-gan", "edsr-ise-all-x4-psnr", "| own test | 2 |", "| mri test | 1 |", "quality 50"):
         assert word in text
     assert "nan" not in text.lower() and str(data) not in text and str(page.parent) not in text
-    pictures = re.findall(r"\]\((limits/[a-z-]+\.png)\)", text)
+    pictures = re.findall(r"\]\((limits/[a-z-]+\.webp)\)", text)
     assert len(pictures) == 4
     for name in pictures:
         with Picture.open(page.parent / name) as picture:
-            assert picture.format == "PNG" and min(picture.size) > 150
+            assert picture.format == "WEBP" and min(picture.size) > 150
     assert str(page) in capsys.readouterr().out
     before = {path: path.read_bytes() for path in page.parent.rglob("*") if path.is_file()}
     assert run(data, page, models) == 0
@@ -140,7 +140,7 @@ def test_refusals_write_nothing(data, page, models, capsys, monkeypatch, more, w
 def test_the_page_of_the_project():
     """Every place that the command fills is there; pictures that it shows are there, and small."""
     text = read_page(PAGE, BLOCKS)
-    shown = set(re.findall(r"\]\((limits/[a-z-]+\.png)\)", text))
+    shown = set(re.findall(r"\]\((limits/[a-z-]+\.webp)\)", text))
     there = {path.relative_to(PAGE.parent).as_posix() for path in PAGE.parent.glob("limits/*")}
     assert shown == there
     assert sum((PAGE.parent / name).stat().st_size for name in shown) < 1_000_000

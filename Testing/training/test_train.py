@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -13,12 +14,14 @@ from safetensors.torch import save_file
 from SuperResolutionLib.errors import DeviceError, ModelError, UsageError
 from SuperResolutionLib.networks import create
 from SuperResolutionLib.resampling import bicubic_downsample, bicubic_upsample
+from SuperResolutionLib.stored import rounded
 from Testing.training.tiny import CPU, Patches, fields, stripes, tiny
 from training.config import Phase
 from training.dataset import pack
 from training.distributed import connect
 from training.phases import ActivePhase
 from training.precision import choose_precision
+from training.rounding import round_weights
 from training.schedule import factor
 from training.start import earlier_training, load_start, start_as_bicubic
 from training.train import train, train_on
@@ -163,6 +166,22 @@ def test_frozen_layers_keep_their_weights_and_statistics():
     still = {name for name in before if name.startswith(tuple(f"{layer}." for layer in frozen))}
     assert any(name.endswith("running_mean") for name in still)
     assert changed == set(before) - still
+
+
+def test_a_network_computes_with_rounded_weights_and_trains_those_behind_them():
+    config = tiny(weight_bits=8)
+    torch.manual_seed(0)
+    net = create("edsr_ise", **config.arguments)
+    before = deepcopy(net)
+    phase = ActivePhase(config, 0, net, CPU, "float32")
+    low, high = Patches().batch(2)
+    [loss] = phase.step(0, lambda: (low, high))[:1]
+    assert loss == (round_weights(deepcopy(before))(low) - high).abs().mean() != (before(low) - high).abs().mean()
+    pairs = list(zip(net.parameters(), before.parameters()))
+    moved = [(new - old).abs().max() for new, old in pairs if new.dim() > 1]
+    # Adam's first step is the learning rate: behind the rounding nothing jumps to a whole number of steps.
+    assert 0 < max(moved) <= 1.01 * phase.rate
+    assert any((rounded(new) - new).abs().max() > 0 for new, _ in pairs if new.dim() > 1)
 
 
 def test_weight_norms_are_clipped_and_rates_scheduled():

@@ -110,7 +110,7 @@ def test_targets_claims_and_phases_have_their_lines(zoo):
 def test_pictures_are_those_of_the_page(zoo):
     linked = set(re.findall(r"!\[[^]]*\]\(models/([^)]+)\)", page_of(zoo)))
     drawn = {path.name for path in (zoo / "docs" / "models").iterdir() if path.is_file()}
-    assert linked == drawn and {"cxr-detail-cxr_nih.jpg", f"curve-{GAN}.png"} <= drawn
+    assert linked == drawn and {"cxr-detail-cxr_nih.webp", f"curve-{GAN}.png"} <= drawn
     assert not [name for name in drawn if "stare" in name]
 
 

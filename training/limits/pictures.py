@@ -18,7 +18,7 @@ Panel = tuple[str, np.ndarray, tuple[float, float], bool]
 
 
 def draw_same_input(square: Square, scale: int) -> bytes:
-    """PNG: an input, and three images that shrink to it: the truth, and that without and with reversed detail."""
+    """WebP: an input, and three images that shrink to it: the truth, and that without and with reversed detail."""
     plane = square.image.reference[square.index].astype(np.float64)
     shown = {
         "input": square.input(scale),
@@ -30,7 +30,7 @@ def draw_same_input(square: Square, scale: int) -> bytes:
 
 
 def draw_chart(truth: np.ndarray, low: np.ndarray, planes: Planes, names: dict[str, str]) -> bytes:
-    """PNG: the chart as it is, what is left of it, and every method's result. ``names``: method -> title."""
+    """WebP: the chart as it is, what is left of it, and every method's result. ``names``: method -> title."""
     shown = {"the chart": truth, "input": low} | {names[name]: picture for name, picture in planes.items()}
     panels = _grey(shown, (0.0, 255.0))
     half = (len(panels) + 1) // 2
@@ -38,7 +38,7 @@ def draw_chart(truth: np.ndarray, low: np.ndarray, planes: Planes, names: dict[s
 
 
 def draw_invention(square: Square, scale: int, names: dict[str, str]) -> bytes:
-    """PNG of two rows: input, bicubic, both models and the truth; the slice, and maps."""
+    """WebP of two rows: input, bicubic, both models and the truth; the slice, and maps."""
     index, window = square.index, _window(square.reference)
     shown = {"input": square.input(scale)} | {names[name]: square.of(name) for name in (BICUBIC, PSNR, GAN)}
     maps = maps_of(square, scale)
@@ -74,7 +74,7 @@ def _marked(plane: np.ndarray, square: Square) -> np.ndarray:
 
 
 def _draw(rows: list[list[Panel]], side: int = SIDE) -> bytes:
-    """One PNG of all panels; the pixels of each are enlarged by a whole number where that fits."""
+    """One lossless WebP of all panels; the pixels of each are enlarged by a whole number where that fits."""
     from PIL import Image, ImageDraw, ImageFont
 
     tiles = [[(title, _tile(*panel, side)) for title, *panel in row] for row in rows]
@@ -93,7 +93,7 @@ def _draw(rows: list[list[Panel]], side: int = SIDE) -> bytes:
             canvas.paste(tile, (left, top + head))
         top += head + tall + GAP
     buffer = io.BytesIO()
-    canvas.save(buffer, "PNG", optimize=True)
+    canvas.save(buffer, "WEBP", lossless=True, method=6)
     return buffer.getvalue()
 
 

@@ -58,7 +58,7 @@ def study(
     if not first:
         raise UsageError(f"The {split} split of {own} is empty; name another with --split.")
     names = {BICUBIC: "bicubic made consistent"} | {role: candidate.name for role, candidate in models.items()}
-    about = blocks.About(names, scale, f"{own} {split}", len(first), {name: f"limits/{name}.png" for name in PICTURES})
+    about = blocks.About(names, scale, f"{own} {split}", len(first), {name: f"limits/{name}.webp" for name in PICTURES})
     sets = {f"{own} {split}": _judged(first, scale)}
     for name in others:
         sets[f"{name} {split}"] = _judged(list(_images(where, name, models, count, log)), scale)
@@ -69,7 +69,7 @@ def study(
         "domain": blocks.domain(about, sets, (PSNR, GAN, GENERAL)),
         "how": blocks.how(about, _command(psnr, gan, general, own, others, split, count)),
     }
-    files = {page.parent / about.pictures[name]: png for name, png in _drawn(about, first, two, squares).items()}
+    files = {page.parent / about.pictures[name]: webp for name, webp in _drawn(about, first, two, squares).items()}
     files[page] = fill(text, filled).encode()
     write_all(files)
     return list(files)

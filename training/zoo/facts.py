@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from SuperResolutionLib.catalog import ModelCard
+from SuperResolutionLib.stored import STEP
 from SuperResolutionLib.upscaler import Options, upscale
 from SuperResolutionLib.volume import Volume
 
@@ -79,10 +80,10 @@ def weights_facts(card: ModelCard) -> tuple[int, str, int]:
     from safetensors import safe_open
 
     with safe_open(card.weights, "np") as file:
-        tensors = [file.get_slice(name) for name in file.keys()]
+        tensors = [file.get_slice(name) for name in file.keys() if not name.endswith(STEP)]
         count = sum(int(np.prod(tensor.get_shape())) for tensor in tensors)
         kinds = sorted({tensor.get_dtype() for tensor in tensors})
-    names = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+    names = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "I8": "int8"}
     return count, ", ".join(names.get(kind, kind) for kind in kinds), os.path.getsize(card.weights)
 
 

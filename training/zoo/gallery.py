@@ -57,13 +57,13 @@ def draw_domain(zoo: Zoo, domain: Domain, folder: Path) -> list[Picture]:
     for test_set in (*domain.sets, *domain.examples):
         for part in test_set.parts:
             rows = _part_rows(zoo, domain, test_set, part)
-            path = folder / f"{domain.key}-{part}-{test_set.name.replace('@', '-')}.jpg"
+            path = folder / f"{domain.key}-{part}-{test_set.name.replace('@', '-')}.webp"
             pictures += _draw(path, rows, f"{test_set.title}, {TITLES[part]}: {RULES[part]}. {test_set.credit}.")
     for name in ("failure", "invented"):
         found = [failure for failure in failures(zoo, domain, name) if failure.test_set.parts]
         rows = [Row(f"{one.model}: {one.place}", {one.model: one.patch}, "bicubic consistent") for one in found]
         credit = "; ".join(dict.fromkeys(one.test_set.credit for one in found))
-        pictures += _draw(folder / f"{domain.key}-{name}.jpg", rows, f"{TITLES[name]}: {RULES[name]}. {credit}.")
+        pictures += _draw(folder / f"{domain.key}-{name}.webp", rows, f"{TITLES[name]}: {RULES[name]}. {credit}.")
     return pictures
 
 
@@ -138,6 +138,6 @@ def draw_curves(curves: Path, folder: Path) -> list[Picture]:
 def remove_others(folder: Path, pictures: list[Picture]) -> None:
     """Delete pictures of an earlier report that this one does not have."""
     kept = {picture.path.name for picture in pictures}
-    for path in [*folder.glob("*.jpg"), *folder.glob("*.png")]:
-        if path.name not in kept:
+    for path in folder.iterdir():
+        if path.suffix in (".jpg", ".png", ".webp") and path.name not in kept:
             path.unlink()

@@ -10,7 +10,6 @@ from functools import partial
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from .. import linear_tail, tiling
@@ -20,6 +19,7 @@ from ..networks import create
 from ..networks.composition import linear_steps
 from ..networks.layout import has_global_gates, reach, tail_halo, widest_features, widest_map
 from ..resampling import bicubic_downsample, bicubic_upsample, make_consistent
+from ..stored import load_weights
 from . import BACKENDS
 from .torch_lean import make_lean, shortened
 
@@ -287,9 +287,8 @@ def build(card: ModelCard) -> nn.Module:
     card.verify()
     net = create(card.architecture, **card.config)
     try:
-        state = {name: tensor.float() for name, tensor in load_file(card.weights).items()}
-        net.load_state_dict(state)
-    except (SafetensorError, RuntimeError, OSError) as error:
+        net.load_state_dict(load_weights(card.weights))
+    except (SafetensorError, RuntimeError, OSError, KeyError) as error:
         raise ModelError(
             f"The weights of {card.id} do not fit the network that its card describes; install the model again."
         ) from error

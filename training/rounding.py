@@ -1,0 +1,40 @@
+"""Training for weights in 8 bits: the network computes with rounded weights, the optimiser moves the ones behind them.
+
+The gradient passes the rounding as if it were not there (straight-through estimator, Bengio et al. 2013), so that small
+steps add up until a weight is rounded to the next number.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from SuperResolutionLib.stored import is_rounded, rounded
+
+
+class Rounding:
+    """The weights of a network, by turns those that it computes with and those behind them."""
+
+    def __init__(self, net: nn.Module):
+        self.weights = [parameter for parameter in net.parameters() if is_rounded(parameter)]
+        self.behind: list[torch.Tensor] = []
+
+    def begin(self) -> None:
+        """Round, for what follows forwards and backwards."""
+        self.behind = [weight.detach().clone() for weight in self.weights]
+        for weight in self.weights:
+            weight.data.copy_(rounded(weight))  # of a graph that is still needed nothing is overwritten
+
+    def end(self) -> None:
+        """Back to the weights behind, for the optimiser."""
+        for weight, behind in zip(self.weights, self.behind):
+            weight.data.copy_(behind)
+        self.behind = []
+
+
+@torch.no_grad()
+def round_weights(net: nn.Module) -> nn.Module:
+    """Round a network's kernels for good."""
+    for parameter in filter(is_rounded, net.parameters()):
+        parameter.copy_(rounded(parameter))
+    return net

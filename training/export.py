@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from SuperResolutionLib.backends.torch_weights import STEP, is_rounded, to_whole_numbers
 from SuperResolutionLib.catalog import BUNDLED, CARD, WEIGHTS, file_sha256, load_card, split_id, user_folder
 from SuperResolutionLib.errors import DataError, ModelError, UsageError
 from SuperResolutionLib.networks import create, span
 from SuperResolutionLib.networks.blocks import fold_batch_norm
-from SuperResolutionLib.stored import STEP, is_rounded, to_whole_numbers
 
 from .about import training_entry
 from .dataset import describe_augmentations

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
+from SuperResolutionLib.backends.torch_weights import load_weights
 from SuperResolutionLib.catalog import WEIGHTS, ModelCard, file_sha256, split_id, user_folder
 from SuperResolutionLib.errors import ModelError, UsageError
 from SuperResolutionLib.networks import create
-from SuperResolutionLib.stored import load_weights
 
 from .export import precision_of, smallest_weights, write_card, write_weights
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -56,7 +57,7 @@ class ActivePhase:
         self.losses = GeneratorLosses(plan.losses, config.channels, group.device, features)
         self.discriminator = self._discriminator(before)
         self.generator_optimizer = _optimizer(plan, self._trained_parameters())
-        self.rounding = Rounding(net) if config.weight_bits == 8 else None
+        self.rounding = Rounding(net) if config.weight_bits == 8 else nullcontext()
         self.discriminator_optimizer = None
         self.scaler = grad_scaler(precision, group.device)
         self.guard, self.watch, self.rate = NanGuard(), None, 0.0
@@ -79,15 +80,15 @@ class ActivePhase:
         """
         self._set_rates(number)
         low, high = self._targets(*batch())
-        if self.rounding:
-            self.rounding.begin()
-        images = self._generate(low)
-        values = self._generator_step(images, high, low)
+        with self.rounding:
+            images = self._generate(low)
+            values = self._generator_losses(images, high, low)
+        values.append(self._move(self.generator_optimizer, self.watch is None or self.watch.paused != "generator"))
         if self.discriminator is not None:
             for repeat in range(self.plan.d_steps):
                 if repeat:
                     low, high = self._targets(*batch())
-                    with torch.no_grad():
+                    with torch.no_grad(), self.rounding:
                         images = self._generate(low)
                 scores = self._discriminator_step(images, high)
             values += scores
@@ -109,12 +110,13 @@ class ActivePhase:
                 outputs.append(stage(outputs[-1] if outputs else low))
         return [output.float() for output in outputs]
 
-    def _generator_step(self, images: list[Tensor], high: Tensor, low: Tensor) -> list[Tensor]:
+    def _generator_losses(self, images: list[Tensor], high: Tensor, low: Tensor) -> list[Tensor]:
+        """The losses; their gradients are left on the generator."""
         stages = images if len(images) > 1 else None
         with autocast(self.precision, self.group.device):
             total, parts = self.losses(images[-1], high, low, self.discriminator, stages)
-        norm = self._update(self.generator_optimizer, total, self.watch is None or self.watch.paused != "generator")
-        return [total.detach(), *(parts[name].detach() for name in self.plan.losses), norm]
+        self._backward(self.generator_optimizer, total)
+        return [total.detach(), *(parts[name].detach() for name in self.plan.losses)]
 
     def _discriminator_step(self, images: list[Tensor], high: Tensor) -> list[Tensor]:
         images = [image.detach() for image in images]
@@ -122,16 +124,17 @@ class ActivePhase:
         with autocast(self.precision, self.group.device):
             real, fake = self.discriminator(real), self.discriminator(fake)
         loss = discriminator_loss(self.kind, real, fake)
-        norm = self._update(self.discriminator_optimizer, loss, self.watch.paused != "discriminator")
+        self._backward(self.discriminator_optimizer, loss)
+        norm = self._move(self.discriminator_optimizer, self.watch.paused != "discriminator")
         return [loss.detach(), _mean(real), _mean(fake), norm]
 
-    def _update(self, optimizer: torch.optim.Optimizer, loss: Tensor, move: bool) -> Tensor:
-        """Backwards, average over the processes, clip, step. Returns the norm before clipping."""
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    def _backward(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
         optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
-        if self.rounding and optimizer is self.generator_optimizer:
-            self.rounding.end()
+
+    def _move(self, optimizer: torch.optim.Optimizer, move: bool) -> Tensor:
+        """Average the gradients over the processes, clip, step. Returns the norm before clipping."""
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.group.average_gradients(parameters)
         self.scaler.unscale_(optimizer)
         norm = nn.utils.clip_grad_norm_(parameters, self.config.clip)

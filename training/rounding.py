@@ -9,24 +9,22 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from SuperResolutionLib.stored import is_rounded, rounded
+from SuperResolutionLib.backends.torch_weights import is_rounded, rounded
 
 
 class Rounding:
-    """The weights of a network, by turns those that it computes with and those behind them."""
+    """A context, forwards and backwards, in which a network computes with rounded weights."""
 
     def __init__(self, net: nn.Module):
         self.weights = [parameter for parameter in net.parameters() if is_rounded(parameter)]
         self.behind: list[torch.Tensor] = []
 
-    def begin(self) -> None:
-        """Round, for what follows forwards and backwards."""
+    def __enter__(self) -> None:
         self.behind = [weight.detach().clone() for weight in self.weights]
         for weight in self.weights:
-            weight.data.copy_(rounded(weight))  # of a graph that is still needed nothing is overwritten
+            weight.data.copy_(rounded(weight))  # unseen by autograd, which refuses weights that changed meanwhile
 
-    def end(self) -> None:
-        """Back to the weights behind, for the optimiser."""
+    def __exit__(self, *_) -> None:
         for weight, behind in zip(self.weights, self.behind):
             weight.data.copy_(behind)
         self.behind = []

@@ -10,9 +10,9 @@ from pickle import UnpicklingError
 import torch
 from torch import Tensor, nn
 
+from SuperResolutionLib.backends.torch_weights import load_weights
 from SuperResolutionLib.catalog import CARD, WEIGHTS
 from SuperResolutionLib.errors import ModelError, SuperResolutionError
-from SuperResolutionLib.stored import load_weights
 
 from .about import earlier_entry
 from .config import make_config

@@ -13,12 +13,12 @@ import torch
 from safetensors.torch import save_file
 
 from SuperResolutionLib.backends.torch_backend import load
+from SuperResolutionLib.backends.torch_weights import load_weights, rounded, to_whole_numbers
 from SuperResolutionLib.catalog import BUNDLED, ModelCatalog, file_sha256, load_card
 from SuperResolutionLib.errors import DataError, ModelError, UsageError
 from SuperResolutionLib.networks import create
 from SuperResolutionLib.networks.blocks import fold_batch_norm
 from SuperResolutionLib.resampling import bicubic_upsample
-from SuperResolutionLib.stored import load_weights, rounded, to_whole_numbers
 from Testing.tiny_model import write_model
 from training.about import describe_losses, training_hours
 from training.config import make_config

@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from SuperResolutionLib.backends.torch_weights import rounded
 from SuperResolutionLib.errors import DeviceError, ModelError, UsageError
 from SuperResolutionLib.networks import create
 from SuperResolutionLib.resampling import bicubic_downsample, bicubic_upsample
-from SuperResolutionLib.stored import rounded
 from Testing.training.tiny import CPU, Patches, fields, stripes, tiny
 from training.config import Phase
 from training.dataset import pack

@@ -133,8 +133,8 @@ def test_the_web_page_uses_the_engine_and_nothing_of_the_other_doors(path):
 @pytest.mark.parametrize("path", training_files(), ids=name_of)
 def test_training_runs_on_a_bare_machine(path):
     """Once a data set is packed, torch, numpy, safetensors and PyYAML are all there is; Slicer never is."""
-    own = {"SuperResolutionLib", "training"}
-    assert third_party(imports(path, file_scope_only=True)) <= {"torch", "numpy", "safetensors", "yaml"} | own
+    own, with_torch = {"SuperResolutionLib", "training"}, {"torch", "filelock"}  # torch itself asks for filelock
+    assert third_party(imports(path, file_scope_only=True)) <= with_torch | {"numpy", "safetensors", "yaml"} | own
     assert not set(imports(path)) & (SLICER | QT)
 
 

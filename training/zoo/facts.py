@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from SuperResolutionLib.backends.torch_weights import STEP
 from SuperResolutionLib.catalog import ModelCard
-from SuperResolutionLib.stored import STEP
 from SuperResolutionLib.upscaler import Options, upscale
 from SuperResolutionLib.volume import Volume
 

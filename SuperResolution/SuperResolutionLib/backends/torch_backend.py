@@ -19,9 +19,9 @@ from ..networks import create
 from ..networks.composition import linear_steps
 from ..networks.layout import has_global_gates, reach, tail_halo, widest_features, widest_map
 from ..resampling import bicubic_downsample, bicubic_upsample, make_consistent
-from ..stored import load_weights
 from . import BACKENDS
 from .torch_lean import make_lean, shortened
+from .torch_weights import load_weights
 
 #: Bytes that the widest map of a strip may take when the number of rows is automatic. On a CPU it should stay in the
 #: cache, on a graphics card it should be worth a launch.

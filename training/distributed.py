@@ -96,5 +96,9 @@ def connect(device: str = "auto") -> Group:
             raise DeviceError(f"The device {device} is not available; use --device cpu or one GPU a process.")
         torch.cuda.set_device(chosen if chosen.index is not None else 0)
     if world > 1:
+        # Its functions keep the group of the moment they are imported as a default: imported later, as optimisers do,
+        # they would keep this one's threads alive after close(), and the interpreter's end would abort the process.
+        from torch.distributed.nn import functional  # noqa: F401
+
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     return Group(chosen, rank, world)

@@ -33,6 +33,8 @@ def _joined(rank: int, port: int, work, arguments) -> None:
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     work(rank, *arguments)
+    threads = [name.read_text().strip() for name in Path("/proc/self/task").glob("*/comm")]
+    assert not [name for name in threads if "gloo" in name], "closed, but its threads can abort the process"
 
 
 def one_step_each(config, group: Group) -> dict:

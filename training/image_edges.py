@@ -1,0 +1,48 @@
+"""An image's outermost lines, blended with what lies outside, as an earlier resampling leaves them.
+
+Where a radiograph was resized or padded with nothing beyond it, its first line is a mixture of image and black, often
+after a few lines of black alone. On NIH's chest X-rays that is so for four images in five, and these few lines hold a
+third to nine tenths of bicubic's squared error there. Patches rarely lie at an image's edge; this puts some there.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+#: How many lines are covered, in high-resolution pixels: less than one for most, up to the second for the rest.
+DEPTHS, PARTIAL = (1.0, 8.0), 0.75
+
+#: The first line inside overshoots by up to this share of the step, as interpolation with a negative lobe does.
+OVERSHOOT = 0.1
+
+#: (row or column, first or last): the four edges.
+Edge = tuple[int, int]
+
+
+def choose_edges(rng: np.random.Generator) -> list[Edge]:
+    """One edge, or two that meet in a corner in three of ten cases."""
+    first = int(rng.integers(2))
+    axes = (first, 1 - first)[: 1 + int(rng.random() < 0.3)]
+    return [(axis, int(rng.integers(2))) for axis in axes]
+
+
+def blend_edges(image: np.ndarray, edges: list[Edge], rng: np.random.Generator) -> np.ndarray:
+    """Cover outermost lines with what lies outside the image: mostly black, sometimes white or grey.
+
+    Args:
+        image: (h, w, c) float32 in the network's range; it is not changed.
+        edges: from ``choose_edges``.
+        rng: where all chance comes from.
+
+    Returns:
+        (h, w, c) float32, from 0 to 1 or the image's highest.
+    """
+    for axis, last in edges:
+        depth = rng.random() if rng.random() < PARTIAL else rng.uniform(*DEPTHS)
+        value = (0.0, 1.0, rng.random())[rng.choice(3, p=(0.85, 0.1, 0.05))]
+        covered = (depth - np.arange(image.shape[axis])).clip(0, 1).astype(np.float32)
+        inside = min(int(np.ceil(depth)), len(covered) - 1)
+        covered[inside] -= covered[inside - 1] * rng.uniform(0, OVERSHOOT)
+        covered = np.expand_dims(covered[:: -1 if last else 1], (1 - axis, 2))
+        image = image * (1 - covered) + np.float32(value) * covered
+    return image.clip(0, max(1.0, image.max())).astype(np.float32)

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import numpy as np
 
-#: How many lines are covered, in high-resolution pixels: less than one for most, up to the second for the rest.
-DEPTHS, PARTIAL = (1.0, 8.0), 0.75
+#: The share of images of which the outermost line alone is covered, and how much of it: lowest, most often, highest.
+PARTIAL, COVERED = 0.75, (0.0, 0.4, 1.0)
 
-#: The first line inside overshoots by up to this share of the step, as interpolation with a negative lobe does.
-OVERSHOOT = 0.1
+#: How many lines are covered of the others, in high-resolution pixels.
+DEPTHS = (1.0, 8.0)
+
+#: By what share of the step the first line inside overshoots, as interpolation with a negative lobe does.
+OVERSHOOT = (0.05, 0.2)
 
 #: (row or column, first or last): the four edges.
 Edge = tuple[int, int]
@@ -38,11 +41,11 @@ def blend_edges(image: np.ndarray, edges: list[Edge], rng: np.random.Generator) 
         (h, w, c) float32, from 0 to 1 or the image's highest.
     """
     for axis, last in edges:
-        depth = rng.random() if rng.random() < PARTIAL else rng.uniform(*DEPTHS)
+        depth = rng.triangular(*COVERED) if rng.random() < PARTIAL else rng.uniform(*DEPTHS)
         value = (0.0, 1.0, rng.random())[rng.choice(3, p=(0.85, 0.1, 0.05))]
         covered = (depth - np.arange(image.shape[axis])).clip(0, 1).astype(np.float32)
         inside = min(int(np.ceil(depth)), len(covered) - 1)
-        covered[inside] -= covered[inside - 1] * rng.uniform(0, OVERSHOOT)
+        covered[inside] -= covered[inside - 1] * rng.uniform(*OVERSHOOT)
         covered = np.expand_dims(covered[:: -1 if last else 1], (1 - axis, 2))
         image = image * (1 - covered) + np.float32(value) * covered
     return image.clip(0, max(1.0, image.max())).astype(np.float32)

@@ -17,6 +17,7 @@ import torch
 
 from SuperResolutionLib.resampling import bicubic_downsample
 
+from .apertures import draw_aperture
 from .burnt_in import burn_in
 from .image_edges import blend_edges, choose_edges
 from .packed import PackedSet, pack
@@ -32,6 +33,13 @@ AUGMENTATIONS = {
     "flips": "flips",
     "quarter_turns": "quarter turns",
     "contrast": f"contrast x{CONTRAST[0]} to x{CONTRAST[1]}",
+}
+
+#: What is drawn on patches by the name that a configuration uses, and in words for a model card.
+DRAWINGS = {
+    "burnt_in": "letters and frames drawn on",
+    "apertures": "a round field of view's edge drawn on",
+    "edges": "an image's edge drawn on",
 }
 
 #: Low-resolution pixels around a patch that are degraded with it, so that it sees what lies beyond its border.
@@ -72,14 +80,14 @@ class PatchSampler:
         rank, world: this process and how many there are. Side by side, the batches of all ranks are the batch of one
             process: rank r of a batch of n each holds pairs r * n to (r + 1) * n of n * world.
         workers: how many batches are made in the background at a time; 0 makes them when they are asked for.
-        burnt_in: name of a set -> share of its patches on which letters and frames are drawn, see ``burnt_in.py``.
-        edges: name of a set -> share of its patches that are laid at an image's edge, see ``image_edges.py``.
+        drawings: kind of drawing from ``DRAWINGS`` -> name of a set -> share of its patches, see ``burnt_in.py``,
+            ``apertures.py`` and ``image_edges.py``.
         cut: makes a batch of the engine's bicubic from what was drawn, in place of the cutting here; ``degrade`` is
             not asked then, and nothing is drawn on them. See ``resident.ResidentSets``.
 
     Raises:
         ValueError: for a set without a place for a patch, an unknown augmentation, sets that do not fit together, or
-            letters for a set that is not there.
+            drawings for a set that is not there.
     """
 
     def __init__(
@@ -95,8 +103,7 @@ class PatchSampler:
         rank: int = 0,
         world: int = 1,
         workers: int = 1,
-        burnt_in: dict[str, float] | None = None,
-        edges: dict[str, float] | None = None,
+        drawings: dict[str, dict[str, float]] | None = None,
         cut: Cut | None = None,
     ):
         unknown = sorted(set(augment) - set(AUGMENTATIONS))
@@ -104,15 +111,14 @@ class PatchSampler:
             raise ValueError(f"There is no augmentation {', '.join(unknown)}; known are {', '.join(AUGMENTATIONS)}.")
         if not sets or len({packed.channels for packed, _ in sets.values()}) > 1:
             raise ValueError("A sampler needs at least one set, and sets with the same number of channels.")
-        for option, shares in (("burnt_in", burnt_in), ("edges", edges)):
-            strange = sorted(set(shares or {}) - set(sets))
+        for kind, shares in (drawings or {}).items():
+            strange = sorted(set(shares) - set(sets))
             if strange:
-                raise ValueError(f"{option} names {', '.join(strange)}, and the sets are {', '.join(sets)}.")
+                raise ValueError(f"{kind} names {', '.join(strange)}, and the sets are {', '.join(sets)}.")
         self.scale, self.patch, self.seed, self.rank, self.world = scale, patch, seed, rank, world
         self.augment, self.degrade, self.cut = frozenset(augment), degrade, cut
         self.packed = [packed for packed, _ in sets.values()]
-        self.burnt_in = [(burnt_in or {}).get(name, 0.0) for name in sets]
-        self.edges = [(edges or {}).get(name, 0.0) for name in sets]
+        self.drawn_on = [{kind: (drawings or {}).get(kind, {}).get(name, 0.0) for kind in DRAWINGS} for name in sets]
         self.places = [find_places(packed, scale, patch) for packed in self.packed]
         self.chances = [places.chances(hard, background) for places in self.places]
         shares = np.array([share for _, share in sets.values()], dtype=float)
@@ -206,14 +212,17 @@ class PatchSampler:
     def _cut(self, random, which: int, index: int, corner) -> tuple[np.ndarray, np.ndarray]:
         """The patch with its margin, clipped at the slice's true edges, degraded, and both cut to size."""
         s, p, packed = self.scale, self.patch, self.packed[which]
-        edges = choose_edges(random) if self.edges[which] and random.random() < self.edges[which] else []
+        kinds = {kind for kind, share in self.drawn_on[which].items() if share and random.random() < share}
+        edges = choose_edges(random) if "edges" in kinds else []
         margins = [[0 if (axis, last) in edges else MARGIN for axis in (0, 1)] for last in (0, 1)]
         starts = [max(0, at - margin) for at, margin in zip(corner, margins[0])]
         ends = zip(corner, margins[1], packed.shape(index))
         stops = [min(length // s, at + p + margin) for at, margin, length in ends]
         wide = packed.window(index, *(slice(a * s, b * s) for a, b in zip(starts, stops)))
-        if self.burnt_in[which] and random.random() < self.burnt_in[which]:
+        if "burnt_in" in kinds:
             wide = burn_in(wide, random)
+        if "apertures" in kinds:
+            wide = draw_aperture(wide, random)
         if edges:
             wide = blend_edges(wide, edges, random)
         low = shrink(wide, s) if self.degrade is None else self.degrade(wide, s, random)
@@ -236,14 +245,9 @@ def shrink(image: np.ndarray, scale: int) -> np.ndarray:
     return np.moveaxis(bicubic_downsample(tensor, scale)[0].numpy(), 0, -1)
 
 
-def describe_augmentations(
-    names: Sequence[str], burnt_in: dict[str, float] | None = None, edges: dict[str, float] | None = None
-) -> list[str]:
+def describe_augmentations(names: Sequence[str], drawings: dict[str, dict[str, float]] | None = None) -> list[str]:
     """Augmentations in words, for a model card."""
-    kinds = ("letters and frames drawn on", burnt_in), ("an image's edge drawn on", edges)
-    drawn = [
-        f"{kind} {100 * share:g} % of the patches of {name}"
-        for kind, shares in kinds
-        for name, share in (shares or {}).items()
+    shares = [(kind, *item) for kind, sets in (drawings or {}).items() for item in sets.items()]
+    return [AUGMENTATIONS[name] for name in names] + [
+        f"{DRAWINGS[kind]} {100 * share:g} % of the patches of {name}" for kind, name, share in shares
     ]
-    return [AUGMENTATIONS[name] for name in names] + drawn

@@ -85,7 +85,7 @@ def export(config, checkpoint: Path, folder: Path | None = None, trust_config: b
             "domain": config.card["domain"],
             "intensity": config.card["intensity"],
             "spacing_mm": config.card["spacing_mm"],
-            "augmentations": describe_augmentations(config.data.augment, config.data.burnt_in, config.data.edges),
+            "augmentations": describe_augmentations(config.data.augment, config.data.drawings),
             **training_entry(config, state, checkpoint.parent),
             "parameters": sum(tensor.numel() for name, tensor in weights.items() if not name.endswith(STEP)),
             "precision": precision_of(weights),

@@ -116,7 +116,7 @@ def make_sampler(config: Config, packed: Path, group: Group) -> PatchSampler:
             raise ValueError("burnt_in needs the package pillow; install it, or leave burnt_in out.")
         degrade = Degradation(data.degradation) if data.degradation else None
         packed_sets = [packed_set for packed_set, _ in sets.values()]
-        resident = degrade is None and not data.burnt_in and not data.edges and fits(packed_sets, group.device)
+        resident = degrade is None and not data.drawings and fits(packed_sets, group.device)
         return PatchSampler(
             sets,
             config.scale,
@@ -129,8 +129,7 @@ def make_sampler(config: Config, packed: Path, group: Group) -> PatchSampler:
             rank=group.rank,
             world=group.world,
             workers=data.workers,
-            burnt_in=data.burnt_in,
-            edges=data.edges,
+            drawings=data.drawings,
             cut=ResidentSets(packed_sets, config.scale, data.patch, group.device) if resident else None,
         )
     except ValueError as error:

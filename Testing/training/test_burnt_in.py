@@ -50,19 +50,21 @@ def folder(tmp_path):
 
 
 def test_pairs_fit_and_only_the_named_set_is_drawn_on(folder):
-    low, high = sampler(folder, "radiographs", augment=(), burnt_in={"radiographs": 1.0}).batch(30)
+    low, high = sampler(folder, "radiographs", augment=(), drawings={"burnt_in": {"radiographs": 1.0}}).batch(30)
     reduced = bicubic_downsample(high, 2)
     inside = (slice(None), slice(None), slice(3, -3), slice(3, -3))
     assert (low - reduced)[inside].abs().max() < 1e-5, "the low resolution is that of what was drawn"
     assert ((high < 0.34) | (high > 0.44)).flatten(1).any(1).float().mean() > 0.4
     both = {"plain": 0.0, "radiographs": 1.0}
-    plain = sampler(folder, "plain", augment=(), burnt_in=None)
-    other = sampler(folder, "plain", augment=(), burnt_in={"plain": both["plain"]})
+    plain = sampler(folder, "plain", augment=(), drawings=None)
+    other = sampler(folder, "plain", augment=(), drawings={"burnt_in": {"plain": both["plain"]}})
     assert torch.equal(plain.batch(8)[1], other.batch(8)[1]), "without letters the stream stays as it was"
 
 
 def test_the_share_is_kept(folder):
-    _, high = sampler(folder, "radiographs", "plain", augment=(), burnt_in={"radiographs": 0.5}, patch=16).batch(300)
+    _, high = sampler(
+        folder, "radiographs", "plain", augment=(), drawings={"burnt_in": {"radiographs": 0.5}}, patch=16
+    ).batch(300)
     drawn = ((high < 0.34) | (high > 0.44)).flatten(1).any(1).float().mean()
     assert 0.12 < drawn < 0.26, "about nine in ten of half of half"
 
@@ -76,7 +78,7 @@ def test_a_configuration_names_its_sets(folder):
 
 
 def test_a_card_says_so():
-    assert describe_augmentations(("flips",), {"cxr_nih": 0.5}) == [
+    assert describe_augmentations(("flips",), {"burnt_in": {"cxr_nih": 0.5}}) == [
         "flips",
         "letters and frames drawn on 50 % of the patches of cxr_nih",
     ]

@@ -53,7 +53,7 @@ def folder(tmp_path):
 
 def test_a_patch_ends_where_the_image_does(folder):
     """The low resolution is that of the patch alone there, without what the image holds beyond."""
-    low, high = sampler(folder, "radiographs", augment=(), edges={"radiographs": 1.0}, patch=16).batch(60)
+    low, high = sampler(folder, "radiographs", augment=(), drawings={"edges": {"radiographs": 1.0}}, patch=16).batch(60)
     alone = bicubic_downsample(high, 2)
     at = [np.s_[0, 3:-3], np.s_[-1, 3:-3], np.s_[3:-3, 0], np.s_[3:-3, -1]]
     equal = torch.tensor(
@@ -67,7 +67,9 @@ def test_a_patch_ends_where_the_image_does(folder):
 
 
 def test_without_them_the_stream_stays_as_it_was(folder):
-    pairs = [sampler(folder, "radiographs", edges=edges).batch(8)[1] for edges in (None, {"radiographs": 0.0})]
+    pairs = [
+        sampler(folder, "radiographs", drawings={"edges": edges}).batch(8)[1] for edges in ({}, {"radiographs": 0.0})
+    ]
     assert torch.equal(*pairs)
 
 
@@ -78,6 +80,6 @@ def test_a_configuration_names_its_sets(folder):
 
 
 def test_a_card_says_so():
-    assert describe_augmentations((), None, {"cxr_nih": 0.35}) == [
+    assert describe_augmentations((), {"edges": {"cxr_nih": 0.35}}) == [
         "an image's edge drawn on 35 % of the patches of cxr_nih"
     ]

@@ -26,6 +26,9 @@ LETTERS, BARS, BLUR = (8, 80), (1, 12), 1.2
 
 CHARACTERS = string.ascii_uppercase + string.digits + "LLRR"
 
+#: How often a text is a word of up to so many characters, and how often letters have a rim of another value.
+WORDS, LONGEST, OUTLINED = 0.25, 9, 0.25
+
 
 def burn_in(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Draw letters, a frame, or both.
@@ -44,14 +47,15 @@ def burn_in(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def letters(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One to four characters, perhaps mirrored, turned, in a box or out of focus, mostly brighter than the image."""
-    from PIL import Image, ImageDraw
+    """One to four characters or a word, perhaps mirrored, turned, in a box, outlined or out of focus, mostly bright."""
+    from PIL import Image, ImageDraw, ImageFilter
 
     height, width = image.shape[:2]
     size = int(np.exp(rng.uniform(*np.log(LETTERS)))) * FINER
     mask = Image.new("L", (width * FINER, height * FINER))
     draw = ImageDraw.Draw(mask)
-    text = "".join(rng.choice(list(CHARACTERS), rng.integers(1, 5)))
+    longest = LONGEST if rng.random() < WORDS else 4
+    text = "".join(rng.choice(list(CHARACTERS), rng.integers(1, longest + 1)))
     place = rng.uniform(-0.2, 0.8) * mask.width, rng.uniform(-0.2, 0.8) * mask.height
     draw.text(place, text, fill=255, font=_font(size), stroke_width=int(rng.integers(0, 1 + size // 20)))
     if rng.random() < 0.3:
@@ -63,11 +67,16 @@ def letters(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         mask = mask.rotate(rng.normal(0, 8), Image.Resampling.BILINEAR)
     if rng.random() < 0.3:
         mask = mask.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    covered = _reduced(mask, (width, height), rng)
-    if rng.random() < 0.5:
-        covered = _blurred(covered, rng.uniform(0, BLUR))
     value = 1.0 if rng.random() < 0.4 else rng.uniform(0.4, 1.0)
-    return _laid_over(image, covered, value)
+    layers = [(mask, value)]
+    if rng.random() < OUTLINED:
+        rim = mask.filter(ImageFilter.MaxFilter(2 * int(rng.integers(1, 2 * FINER)) + 1))
+        layers.insert(0, (rim, 0.0 if rng.random() < 0.7 else rng.random()))
+    blur = rng.uniform(0, BLUR) if rng.random() < 0.5 else 0.0
+    for layer, value in layers:
+        covered = _reduced(layer, (width, height), rng)
+        image = _laid_over(image, _blurred(covered, blur) if blur else covered, value)
+    return image
 
 
 def frame(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

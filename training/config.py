@@ -47,7 +47,6 @@ class Data:
         background: part of the patches that may be background, 0 to 1.
         augment: any of flips, quarter_turns, contrast.
         burnt_in: packed set -> part of its patches on which letters and frames are drawn, see ``burnt_in.py``.
-        apertures: packed set -> part of its patches on which a round field of view ends, see ``apertures.py``.
         edges: packed set -> part of its patches that are laid at an image's edge, see ``image_edges.py``.
         degradation: beside the engine's bicubic, see ``degradations.py``: blur, noise, jpeg, slice_profile.
         workers: batches made at a time in the background; 0 makes them in the loop.
@@ -62,7 +61,6 @@ class Data:
     background: Share = 0.0
     augment: tuple[Literal["flips", "quarter_turns", "contrast"], ...] = AUGMENTATIONS
     burnt_in: dict[str, Share] = field(default_factory=dict)
-    apertures: dict[str, Share] = field(default_factory=dict)
     edges: dict[str, Share] = field(default_factory=dict)
     degradation: dict = field(default_factory=dict)
     workers: Steps = 1
@@ -70,7 +68,7 @@ class Data:
     @property
     def drawings(self) -> dict[str, dict[str, float]]:
         """What is drawn on patches: kind -> packed set -> share, without kinds that are not."""
-        kinds = {"burnt_in": self.burnt_in, "apertures": self.apertures, "edges": self.edges}
+        kinds = {"burnt_in": self.burnt_in, "edges": self.edges}
         return {kind: shares for kind, shares in kinds.items() if shares}
 
 

@@ -17,7 +17,6 @@ import torch
 
 from SuperResolutionLib.resampling import bicubic_downsample
 
-from .apertures import draw_aperture
 from .burnt_in import burn_in
 from .image_edges import blend_edges, choose_edges
 from .packed import PackedSet, pack
@@ -38,7 +37,6 @@ AUGMENTATIONS = {
 #: What is drawn on patches by the name that a configuration uses, and in words for a model card.
 DRAWINGS = {
     "burnt_in": "letters and frames drawn on",
-    "apertures": "a round field of view's edge drawn on",
     "edges": "an image's edge drawn on",
 }
 
@@ -80,8 +78,8 @@ class PatchSampler:
         rank, world: this process and how many there are. Side by side, the batches of all ranks are the batch of one
             process: rank r of a batch of n each holds pairs r * n to (r + 1) * n of n * world.
         workers: how many batches are made in the background at a time; 0 makes them when they are asked for.
-        drawings: kind of drawing from ``DRAWINGS`` -> name of a set -> share of its patches, see ``burnt_in.py``,
-            ``apertures.py`` and ``image_edges.py``.
+        drawings: kind of drawing from ``DRAWINGS`` -> name of a set -> share of its patches, see ``burnt_in.py`` and
+            ``image_edges.py``.
         cut: makes a batch of the engine's bicubic from what was drawn, in place of the cutting here; ``degrade`` is
             not asked then, and nothing is drawn on them. See ``resident.ResidentSets``.
 
@@ -221,8 +219,6 @@ class PatchSampler:
         wide = packed.window(index, *(slice(a * s, b * s) for a, b in zip(starts, stops)))
         if "burnt_in" in kinds:
             wide = burn_in(wide, random)
-        if "apertures" in kinds:
-            wide = draw_aperture(wide, random)
         if edges:
             wide = blend_edges(wide, edges, random)
         low = shrink(wide, s) if self.degrade is None else self.degrade(wide, s, random)

@@ -1,8 +1,8 @@
 """An image's outermost lines, blended with what lies outside, as an earlier resampling leaves them.
 
 Where a radiograph was resized or padded with nothing beyond it, its first line is a mixture of image and black, often
-after a few lines of black alone. On NIH's chest X-rays that is so for four images in five, and these few lines hold a
-third to nine tenths of bicubic's squared error there. Patches rarely lie at an image's edge; this puts some there.
+after a few lines of black alone. Most of NIH's chest X-rays have such a side, and on some of them the four outermost
+lines hold most of bicubic's squared error. Patches rarely lie at an image's edge; this puts some there.
 """
 
 from __future__ import annotations

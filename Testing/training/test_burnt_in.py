@@ -37,6 +37,12 @@ def test_edges_are_those_of_a_reduced_image():
     assert any(0.3 < image.max() < 0.4 for image in images if image.min() == 0)
 
 
+def test_some_letters_have_a_dark_rim():
+    """Letters are brighter than this image, and what a reduction overshoots stays far from black."""
+    dark = [letters(GREY, np.random.default_rng(seed)).min() < 0.05 for seed in range(200)]
+    assert 0.06 < np.mean(dark) < 0.25
+
+
 def test_colours_are_drawn_alike():
     drawn = burn_in(np.repeat(GREY, 3, axis=2), np.random.default_rng(2))
     np.testing.assert_array_equal(drawn[..., 0], drawn[..., 2])

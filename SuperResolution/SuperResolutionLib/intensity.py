@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .errors import DataError, ModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: Percentiles are taken from at most this many voxels, evenly spaced through the volume.
 PERCENTILE_VOXELS = 4_000_000
@@ -15,8 +19,9 @@ PERCENTILE_VOXELS = 4_000_000
 #: Percentiles that lie closer together than this share of the whole span say nothing about the image.
 NEARLY_CONSTANT = 1e-6
 
-#: Pixels whose float64 values ``store`` has at once, so that they stay in the cache.
-STORED_PIXELS = 2**17
+#: Pixels whose float64 values ``store`` has at once: on a CPU they stay in the cache, on a graphics card they are worth
+#: a launch and do not fill its memory.
+STORED_PIXELS, STORED_PIXELS_GPU = 2**17, 2**22
 
 
 @dataclass(frozen=True)
@@ -106,12 +111,18 @@ def store(network: np.ndarray, intensity: IntensityMap, dtype: np.dtype) -> np.n
     """Network values (..., h, w) in a stored type: ``round_to(intensity.to_stored(network), dtype)``, on all cores."""
     import torch
 
-    stored = np.empty(network.shape, dtype)
-    step = max(1, STORED_PIXELS // network.shape[-1])
-    parts = (torch.from_numpy(array).split(step, dim=-2) for array in (np.ascontiguousarray(network), stored))
-    for part, place in zip(*parts):
+    return store_tensor(torch.from_numpy(np.ascontiguousarray(network)), intensity, dtype).numpy()
+
+
+def store_tensor(network: Tensor, intensity: IntensityMap, dtype: np.dtype) -> Tensor:
+    """``store`` for a contiguous tensor, on its device."""
+    import torch
+
+    stored = torch.empty_like(network, dtype=torch.from_numpy(np.empty(0, dtype)).dtype)
+    step = max(1, (STORED_PIXELS_GPU if network.is_cuda else STORED_PIXELS) // network.shape[-1])
+    for part, place in zip(network.split(step, dim=-2), stored.split(step, dim=-2)):
         values = part.double().mul_(intensity.width).add_(intensity.offset)
-        if stored.dtype.kind != "f":
-            values.round_().clamp_(*limits(stored.dtype))
+        if dtype.kind != "f":
+            values.round_().clamp_(*limits(dtype))
         place.copy_(values)
     return stored

@@ -1,13 +1,14 @@
 """Slices through the network and on into the sinks; while one thread writes slices, the network works on the next.
 
-On a graphics card that thread also waits for the network and does what follows it, so that the next slices are queued
-meanwhile. On a CPU it would take the cores from the network's threads, all of which wait for the slowest.
+Of a graphics card that thread also waits for the network and asks for what follows it, so that the next slices are
+queued meanwhile. On a CPU that would take the cores from the network's threads, all of which wait for the slowest.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -15,14 +16,15 @@ import numpy as np
 
 from .clock import Clock
 from .fidelity import ConsistencyResidual
-from .intensity import limits, store
 from .missing import fill_missing, put_missing_back
 from .plan import Job, Window
 from .sinks import Open
 from .skipping import Skipping, find_boxes
 
 if TYPE_CHECKING:
-    from .backends.torch_backend import Wait
+    from torch import Tensor
+
+    from .backends.torch_backend import Wait, WaitForSlice
 
 #: Pixels of the input that go through the network at once, in slices that are smaller than that. On a CPU their maps
 #: should stay in the cache, on a graphics card they should be worth a launch.
@@ -68,7 +70,7 @@ class Pipeline:
         clock: Clock,
     ):
         self._job, self._model, self._channels, self._batches = job, model, channels, batches
-        self._consistent, self._clock = consistent, clock
+        self._consistent, self._bicubic, self._clock = consistent, bicubic, clock
         self._seen, self._place, self._rows = seen, place, rows
         self.sr = open_sink("sr", job, provenance["sr"])
         self.bicubic = open_sink("bicubic", job, provenance["bicubic"]) if bicubic else None
@@ -88,7 +90,7 @@ class Pipeline:
 
     def run(self) -> None:
         count = len(self._job.slices)
-        at_once = self._slices_at_once()
+        at_once, on_cpu = self._slices_at_once(), self._model.device == "cpu"
         pending: deque = deque()
         try:
             with ThreadPoolExecutor(1) as thread:
@@ -98,11 +100,9 @@ class Pipeline:
                         lows, wait = self._enlarge(numbers)
                         while len(pending) >= WAITING:
                             pending.popleft().result()
-                        if self._model.device == "cpu":
-                            pending.append(thread.submit(self._put, self._finished(numbers, lows, wait)))
-                        else:
-                            pending.append(thread.submit(self._finish, numbers, lows, wait))
-                        del wait  # it holds the enlargements
+                        finished = self._finished(numbers, lows, wait)
+                        pending.append(thread.submit(self._put, list(finished) if on_cpu else finished))
+                        del wait, finished  # they hold the enlargements
                     while pending:
                         pending.popleft().result()
                 finally:
@@ -153,28 +153,29 @@ class Pipeline:
             return self._model.enlarge(planes, self._rows, self._clock.poll, self._detail)
         return np.stack([self._model.enlarge(plane, self._rows, self._clock.poll) for plane in planes])
 
-    def _finish(self, numbers: range, lows: list, wait: Wait) -> None:
-        self._put(self._finished(numbers, lows, wait))
-
-    def _finished(self, numbers: range, lows: list, wait: Wait) -> list[Finished]:
-        """What follows the network, in stored values."""
-        finished = []
+    def _finished(self, numbers: range, lows: list, wait: Wait) -> Iterator[Finished]:
+        """What follows the network, in stored values. While a slice is put away, a graphics card is at the next."""
+        begun: deque = deque()
         enlarged, seconds = wait()
         self.network_seconds += seconds
         enlarged = enlarged.reshape(len(numbers), self._job.layout.channels, *enlarged.shape[2:])
         for number, (low, finite, missing), image in zip(numbers, lows, enlarged):
-            self._clock.check()
-            stored = _to_stored(self._model, image, low, self._job, self._consistent, self._clock.check)
-            exact = np.float32 if stored.dtype.kind in "iu" and stored.dtype.itemsize <= 2 else np.float64
-            self.residual.add(_cut(self._model.shrink(stored.astype(exact)) - finite, self._place))
-            self._clock.check()
-            cubic = None
-            if self.bicubic is not None:
-                cubic = store(self._model.bicubic(low), self._job.intensity, self._job.dtype)
-            finished.append((number, missing, stored, cubic))
-        return finished
+            begun.append((number, finite, missing, self._begin_finish(image, low)))
+            if len(begun) > 1:
+                yield self._end(*begun.popleft())
+        yield self._end(*begun.popleft())
 
-    def _put(self, finished: list[Finished]) -> None:
+    def _begin_finish(self, image: Tensor | np.ndarray, low: np.ndarray) -> WaitForSlice:
+        check = self._clock.check
+        check()
+        return self._model.finish(image, low, self._job, self._consistent, self._bicubic, check)
+
+    def _end(self, number: int, finite: np.ndarray, missing: np.ndarray, wait: WaitForSlice) -> Finished:
+        stored, shrunk, cubic = wait()
+        self.residual.add(_cut(shrunk - finite, self._place))
+        return number, missing, stored, cubic
+
+    def _put(self, finished: Iterable[Finished]) -> None:
         """Into the sinks, in a thread of its own."""
         job, scale = self._job, self._job.scale
         for number, missing, *outputs in finished:
@@ -204,19 +205,3 @@ def bridge(whole: np.ndarray, seen: Window) -> tuple[np.ndarray, np.ndarray]:
         return plane, np.zeros(plane.shape, bool)
     finite, missing = fill_missing(whole)  # the median of the whole slice is among the values that bridge
     return _cut(finite, seen), _cut(missing, seen)
-
-
-def _to_stored(model, enlarged: np.ndarray, low: np.ndarray, job: Job, consistent: bool, check) -> np.ndarray:
-    """Network range to stored values of the input's type, made consistent with the input if asked.
-
-    Clipping at the type's limits breaks the consistency, so both are repeated up to three times.
-    """
-    if consistent:
-        bottom, top = (job.intensity.to_network(np.array(limit, np.float64)) for limit in limits(job.dtype))
-        for _ in range(3):
-            check()
-            enlarged = model.consistent(enlarged, low)
-            if enlarged.min() >= bottom and enlarged.max() <= top:
-                break
-            enlarged = np.clip(enlarged, bottom, top)
-    return store(enlarged, job.intensity, job.dtype)

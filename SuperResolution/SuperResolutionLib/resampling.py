@@ -65,13 +65,13 @@ def _solve(residual, scale: int, axis: int):
     """
     import torch
 
-    def solved(part, inverse):
-        inverse = inverse.to(residual.device)
+    def solved(part, *place):
+        inverse = _inverse(residual.device, scale, *place)
         return part @ inverse.T if axis == -1 else inverse @ part
 
     length = residual.shape[axis]
     if length <= WINDOW:
-        return solved(residual, _inverse(length, scale, 0, length))
+        return solved(residual, length, 0, length)
     core, parts = WINDOW - 2 * MARGIN, []
     for start in range(0, length, core):
         stop = min(start + core, length)
@@ -79,18 +79,20 @@ def _solve(residual, scale: int, axis: int):
         # What a window looks like depends on its size and on whether it touches the borders, not on where it is.
         total = (last - first) + (MARGIN if first > 0 else 0) + (MARGIN if last < length else 0)
         offset = MARGIN if first > 0 else 0
-        inverse = _inverse(total, scale, offset, offset + last - first)
-        part = solved(residual.narrow(axis, first, last - first), inverse)
+        part = solved(residual.narrow(axis, first, last - first), total, offset, offset + last - first)
         parts.append(part.narrow(axis, start - first, stop - start))
     return torch.cat(parts, dim=axis)
 
 
 @lru_cache(maxsize=64)
-def _inverse(length: int, scale: int, first: int, last: int):
-    """Inverse of rows and columns first:last of D U along an axis of that length, float64; well conditioned (2)."""
+def _inverse(device, scale: int, length: int, first: int, last: int):
+    """Inverse of rows and columns first:last of D U along an axis of that length, float64; well conditioned (2).
+
+    It stays on the device: to bring it to a graphics card each time would be waited for.
+    """
     import torch
 
     with torch.inference_mode(False):  # what is remembered must serve gradients as well
         eye = torch.eye(length, dtype=torch.float64)[None, None]
         up = resize(eye, (length, length * scale))
-        return torch.linalg.inv(resize(up, (length, length))[0, 0].T[first:last, first:last])
+        return torch.linalg.inv(resize(up, (length, length))[0, 0].T[first:last, first:last]).to(device)

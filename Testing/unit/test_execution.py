@@ -11,11 +11,13 @@ import pytest
 import torch
 
 from SuperResolutionLib import pipeline, tiling
-from SuperResolutionLib.backends import torch_backend
+from SuperResolutionLib.backends import torch_backend, torch_finish, torch_transfer
 from SuperResolutionLib.backends.torch_backend import TorchModel
 from SuperResolutionLib.backends.torch_lean import LeanPixelShuffle
 from SuperResolutionLib.catalog import ModelCatalog
 from SuperResolutionLib.errors import Cancelled, ResourceError
+from SuperResolutionLib.plan import plan
+from SuperResolutionLib.resampling import bicubic_upsample, make_consistent
 from SuperResolutionLib.upscaler import Options, upscale
 from SuperResolutionLib.volume import Volume
 from Testing.tiny_model import write_model
@@ -36,6 +38,12 @@ def image(slices=5, height=40, width=32, dtype=np.int16, seed=0):
 
 def nothing(*_):
     return None
+
+
+def pretend_a_card(model, monkeypatch):
+    """The model is told that it is on a graphics card, and everything stays where it is."""
+    model.device = "cuda:0"
+    monkeypatch.setattr(TorchModel, "_upload", lambda _self, array: torch.from_numpy(np.ascontiguousarray(array)))
 
 
 @pytest.mark.parametrize("name", sorted(SMALL))
@@ -62,9 +70,9 @@ def test_a_detail_made_consistent_is_the_whole_made_consistent(name):
     whole, detail = model.enlarge(planes, 8, nothing), model.enlarge(planes, 8, nothing, detail=True)
     assert model.adds_bicubic == (name != "pgan"), "it has two stages, and the second adds to the first's result"
     if model.adds_bicubic:
-        np.testing.assert_allclose(detail + np.stack([model.bicubic(plane) for plane in planes]), whole, atol=2e-6)
-        for one, other, low in zip(detail, whole, planes):
-            np.testing.assert_allclose(model.consistent(one, low), model.consistent(other, low), atol=5e-6)
+        low, detail, whole = map(torch.from_numpy, (planes, detail, whole))
+        torch.testing.assert_close(detail + bicubic_upsample(low, 4), whole, atol=2e-6, rtol=0)
+        torch.testing.assert_close(make_consistent(detail, low), make_consistent(whole, low), atol=5e-6, rtol=0)
 
 
 def test_the_bicubic_enlargement_is_left_out_only_where_consistency_puts_it_back(card, monkeypatch):
@@ -146,9 +154,8 @@ def test_memory_that_runs_out_on_a_graphics_card_goes_on_on_the_cpu(card, monkey
         return inner(*arguments)
 
     monkeypatch.setattr(tiling, "run", scarce)
-    monkeypatch.setattr(TorchModel, "_upload", lambda _self, array: torch.from_numpy(np.ascontiguousarray(array)))
+    pretend_a_card(model, monkeypatch)
     monkeypatch.setattr(pipeline, "BATCH_PIXELS_GPU", 1)
-    model.device = "cuda:0"
     result = upscale(source, card, Options(**CPU), load=lambda *_: model)
     assert np.abs(result.sr.array.astype(int) - expected).max() <= 1
     assert left[:3] == ["cuda:0"] * 3 and left[3:] == ["cpu"] * 2
@@ -178,31 +185,33 @@ def test_on_a_graphics_card_the_next_slices_begin_before_the_result_is_there(car
         return lambda wait=waits[-1]: (wait()[0], 0.5) if second_began.wait(20) else pytest.fail("it waited")
 
     model.begin = begin
-    monkeypatch.setattr(TorchModel, "_upload", lambda _self, array: torch.from_numpy(np.ascontiguousarray(array)))
+    pretend_a_card(model, monkeypatch)
     monkeypatch.setattr(pipeline, "BATCH_PIXELS_GPU", 1)
-    model.device = "cuda:0"
     result = upscale(source, card, Options(**CPU, backend="torch", precision="float32"), load=lambda *_: model)
     assert np.abs(result.sr.array.astype(int) - expected.sr.array).max() <= 1
     assert len(waits) == 4 and result.report["network_seconds"] == 2.0 and result.report["skipped_share"] == 0
 
 
-def test_what_follows_the_network_has_a_stream_of_its_own(card):
+def test_what_follows_the_network_has_a_stream_of_its_own(card, monkeypatch):
     model, entered = torch_backend.load(card, "cpu"), []
     model._beside = lambda: entered.append(None) or contextlib.nullcontext()
-    low, high = np.ones((1, 8, 8), np.float32), np.ones((1, 32, 32), np.float32)
-    model.enlarge(low, 8, nothing)
+    pretend_a_card(model, monkeypatch)
+    source = image(slices=1)
+    enlarged = model.enlarge(np.ones((1, 40, 32), np.float32), 8, nothing)
     assert not entered
-    for number, function in enumerate((lambda: model.bicubic(low), lambda: model.shrink(high)), 1):
-        function()
-        assert len(entered) == number
-    model.consistent(high, low)
-    assert len(entered) == 3
+    model.finish(enlarged, np.ones((1, 40, 32), np.float32), plan(source, card), True, True, nothing)
+    assert len(entered) == 1
 
 
 def test_a_result_leaves_the_graphics_card_through_pinned_memory(monkeypatch):
     """The copy goes on while the program does; its numbers are there only once the stream has been waited for."""
     made = torch.rand(2, 3)
-    on_card = types.SimpleNamespace(is_cuda=True, shape=made.shape, dtype=made.dtype, device="cuda:0")
+
+    class OnCard(types.SimpleNamespace):
+        def __getitem__(self, _index):
+            return self
+
+    on_card = OnCard(is_cuda=True, shape=made.shape, dtype=made.dtype, device="cuda:0")
     pinned, copies = torch.full(made.shape, np.nan), []
 
     def copy(source, non_blocking):
@@ -211,18 +220,27 @@ def test_a_result_leaves_the_graphics_card_through_pinned_memory(monkeypatch):
         return memory
 
     memory = types.SimpleNamespace(copy_=copy, numpy=lambda: pinned.numpy().copy())
-    stream = types.SimpleNamespace(synchronize=lambda: copies and pinned.copy_(made))
+    recorded = []
+    event = types.SimpleNamespace(
+        record=lambda stream: recorded.append((stream, len(copies))), synchronize=lambda: pinned.copy_(made)
+    )
     monkeypatch.setattr(torch, "empty", lambda *_, pin_memory, **__: memory if pin_memory else pytest.fail())
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: {"cuda:0": stream}[device])
-    np.testing.assert_array_equal(torch_backend._download(on_card), made.numpy())
-    np.testing.assert_array_equal(torch_backend._download(made), made.numpy())
+    monkeypatch.setattr(torch.cuda, "Event", lambda **_: event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"stream of {device}")
+    wait = torch_transfer.begin_download((on_card, on_card, None))
+    assert recorded == [("stream of cuda:0", 2)] and pinned.isnan().all()
+    for array in wait()[:2]:
+        np.testing.assert_array_equal(array, made.numpy())
+    assert wait()[2] is None
+    np.testing.assert_array_equal(torch_transfer.download(on_card), made.numpy())
+    np.testing.assert_array_equal(torch_transfer.download(made), made.numpy())
 
 
 @pytest.mark.parametrize("stage", ["bicubic_upsample", "bicubic_downsample", "make_consistent"])
 def test_memory_that_runs_out_after_the_network_on_a_graphics_card(card, monkeypatch, stage):
     source = image(slices=2)
     expected = upscale(source, card, Options(**CPU))
-    model, inner, calls = torch_backend.load(card, "cpu"), getattr(torch_backend, stage), []
+    model, inner, calls = torch_backend.load(card, "cpu"), getattr(torch_finish, stage), []
 
     def scarce(*arguments):
         calls.append(None)
@@ -230,13 +248,15 @@ def test_memory_that_runs_out_after_the_network_on_a_graphics_card(card, monkeyp
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return inner(*arguments)
 
-    monkeypatch.setattr(torch_backend, stage, scarce)
-    monkeypatch.setattr(TorchModel, "_upload", lambda _self, array: torch.from_numpy(np.ascontiguousarray(array)))
-    model.device = "cuda:0"
+    monkeypatch.setattr(torch_finish, stage, scarce)
+    pretend_a_card(model, monkeypatch)
     result = upscale(source, card, Options(**CPU), load=lambda *_: model)
-    assert len(calls) > 1
+    assert len(calls) > 2
     assert np.abs(result.sr.array.astype(int) - expected.sr.array).max() <= 1
     np.testing.assert_array_equal(result.bicubic.array, expected.bicubic.array)
+    assert result.report["consistency"] == expected.report["consistency"]
+    assert result.report["notices"].count(torch_backend.FINISHED_ON_CPU) == 1
+    assert result.report["device"] == "cuda:0", "the network stays there"
 
 
 def test_memory_that_never_suffices_is_one_sentence(card, monkeypatch):
@@ -245,28 +265,35 @@ def test_memory_that_never_suffices_is_one_sentence(card, monkeypatch):
         upscale(image(), card, Options(**CPU))
 
 
-@pytest.mark.parametrize("stage", ["consistent", "shrink", "bicubic"])
-def test_a_failure_after_the_network_reaches_the_caller(card, stage):
+@pytest.mark.parametrize("device", ["cpu", "cuda:0"])
+@pytest.mark.parametrize("stage", ["make_consistent", "bicubic_downsample", "bicubic_upsample"])
+def test_a_failure_after_the_network_reaches_the_caller(card, monkeypatch, stage, device):
     model = torch_backend.load(card, "cpu")
+    if device != "cpu":
+        pretend_a_card(model, monkeypatch)
 
     def fail(*_):
         raise MemoryError(stage)
 
-    setattr(model, stage, fail)
+    monkeypatch.setattr(torch_finish, stage, fail)
     with pytest.raises(MemoryError, match=stage):
         upscale(image(), card, Options(**CPU), load=lambda *_: model)
 
 
-@pytest.mark.parametrize("stage", ["enlarge", "consistent", "shrink", "bicubic"])
-def test_cancel_at_every_stage(card, stage):
+@pytest.mark.parametrize("device", ["cpu", "cuda:0"])
+@pytest.mark.parametrize("stage", ["run", "make_consistent", "bicubic_downsample", "bicubic_upsample"])
+def test_cancel_at_every_stage(card, monkeypatch, stage, device):
     model, wish = torch_backend.load(card, "cpu"), []
-    inner = getattr(model, stage)
+    if device != "cpu":
+        pretend_a_card(model, monkeypatch)
+    module = tiling if stage == "run" else torch_finish
+    inner = getattr(module, stage)
 
     def and_cancel(*arguments):
         wish.append(time.monotonic())
         return inner(*arguments)
 
-    setattr(model, stage, and_cancel)
+    monkeypatch.setattr(module, stage, and_cancel)
     with pytest.raises(Cancelled):
         upscale(image(slices=50), card, Options(**CPU), cancelled=lambda: bool(wish), load=lambda *_: model)
     assert time.monotonic() - wish[0] < 1

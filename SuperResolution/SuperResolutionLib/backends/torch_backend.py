@@ -18,23 +18,39 @@ from ..errors import BackendError, DeviceError, ModelError, ResourceError, Usage
 from ..networks import create
 from ..networks.composition import linear_steps
 from ..networks.layout import has_global_gates, reach, tail_halo, widest_features, widest_map
-from ..resampling import bicubic_downsample, bicubic_upsample, make_consistent
+from ..plan import Job
 from . import BACKENDS
+from .torch_finish import finish
 from .torch_lean import make_lean, shortened
+from .torch_transfer import begin_download, download, now, seconds_between, to_host
 from .torch_weights import load_weights
 
 #: Bytes that the widest map of a strip may take when the number of rows is automatic. On a CPU it should stay in the
 #: cache, on a graphics card it should be worth a launch.
 STRIP_BYTES, STRIP_BYTES_GPU = 16 * 2**20, 256 * 2**20
 
-#: What torch, OpenVINO and ONNX Runtime say when memory runs out on a CPU.
-_OUT_OF_MEMORY = ("can't allocate memory", "bad_alloc", "bad allocation", "Failed to allocate memory")
+#: What torch, OpenVINO and ONNX Runtime say when memory runs out on a CPU, and CUDA where it is not torch that asks.
+_OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "bad_alloc",
+    "bad allocation",
+    "Failed to allocate memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
 
 #: Strips are not made lower than this to save memory.
 LEAST_ROWS = 8
 
-#: Waits for what a graphics card may still be computing; gives it and the seconds that it took.
-Wait = Callable[[], tuple[np.ndarray, float]]
+#: What the user is told where a graphics card's memory sufficed for the network only.
+FINISHED_ON_CPU = "The graphics card's memory did not always suffice for what follows the network; the CPU took over."
+
+#: Waits for what a graphics card may still be computing; gives it, where it is, and the seconds that it took.
+Wait = Callable[[], tuple["torch.Tensor | np.ndarray", float]]
+
+#: Waits as well; gives a slice (c, h * scale, w * scale) in stored values, what it shrinks to (c, h, w) in a floating
+#: type, and its bicubic twin in stored values, None if not asked for.
+WaitForSlice = Callable[[], tuple[np.ndarray, np.ndarray, "np.ndarray | None"]]
 
 
 def resolve_device(name: str) -> str:
@@ -158,6 +174,7 @@ class TorchModel:
             ResourceError: if all that does not help. UsageError: if float16 overflows.
         """
         enlarged, _seconds = self.begin(planes if planes.ndim == 4 else planes[None], rows, poll, detail)()
+        enlarged = download(enlarged)
         return enlarged if planes.ndim == 4 else enlarged[0]
 
     @torch.inference_mode()
@@ -165,6 +182,7 @@ class TorchModel:
         """``enlarge`` for several planes, (n, c, h, w), that returns while a graphics card computes.
 
         Meanwhile the next may begin; then it does not stand still while results are copied and planes are prepared.
+        The result stays on the card.
         """
         began = time.perf_counter()
         try:
@@ -188,33 +206,55 @@ class TorchModel:
         return lambda: (enlarged, seconds)
 
     @torch.inference_mode()
-    def bicubic(self, plane: np.ndarray) -> np.ndarray:
-        """Bicubic enlargement, shapes as ``enlarge``."""
-        return self._on_device(lambda image: bicubic_upsample(image, self.scale), plane)
+    def finish(
+        self,
+        enlarged: torch.Tensor | np.ndarray,
+        low: np.ndarray,
+        job: Job,
+        consistent: bool,
+        bicubic: bool,
+        check: Callable[[], None],
+    ) -> WaitForSlice:
+        """What follows the network, see ``torch_finish``; on a graphics card it returns while that computes.
 
-    @torch.inference_mode()
-    def shrink(self, plane: np.ndarray) -> np.ndarray:
-        """Antialiased bicubic reduction of (c, h * scale, w * scale) to (c, h, w), in the plane's type."""
-        return self._on_device(lambda image: bicubic_downsample(image, self.scale), plane)
+        Where the card's memory does not suffice for it, it is computed on the CPU.
 
-    @torch.inference_mode()
-    def consistent(self, plane: np.ndarray, low: np.ndarray) -> np.ndarray:
-        """Correct an enlargement (c, h * scale, w * scale) so that shrinking it gives ``low`` (c, h, w)."""
-        return self._on_device(make_consistent, plane, low)
+        Args:
+            enlarged: (c, h * scale, w * scale) as ``begin`` has given it, unchanged until the result was waited for.
+            low: (c, h, w) in network range. job, consistent, bicubic, check: see ``torch_finish.finish``.
+        """
+        if self.device != "cpu":
+            try:
+                with self._beside():
+                    image = enlarged if isinstance(enlarged, torch.Tensor) else self._upload(enlarged)
+                    small = self._upload(low).to(image.device)
+                    return begin_download(finish(image[None], small[None], job, consistent, bicubic, check))
+            except RuntimeError as error:
+                if not _out_of_memory(error):
+                    raise
+            # The network stays on the card: another thread may just be queueing slices there.
+            if FINISHED_ON_CPU not in self.notices:
+                self.notices.append(FINISHED_ON_CPU)
+            self._release()
+        with self._beside():
+            image, small = (torch.from_numpy(download(given))[None] for given in (enlarged, low))
+        return begin_download(finish(image, small, job, consistent, bicubic, check))
 
     def _begin(self, batch: np.ndarray, rows: int, poll: Callable[..., None], detail: bool) -> Wait:
         image = self._upload(batch).contiguous(memory_format=torch.channels_last)
-        start = _now(image)
+        start = now(image)
         # TensorFloat-32 would round to 10 bits where float32 was promised. Unless told, ``flags`` switches cuDNN off.
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            enlarged = _to_host(tiling.run(self._running, image, rows, poll, self._execute, detail))
-        stop, short = _now(image), self.precision == "float16"
+            enlarged = tiling.run(self._running, image, rows, poll, self._execute, detail).contiguous()
+        # A NaN is among the extremes wherever there is one.
+        extremes = to_host(torch.stack(enlarged.aminmax())) if self.precision == "float16" else None
+        stop = now(enlarged)
 
-        def wait() -> tuple[np.ndarray, float]:
-            seconds = _seconds_between(start, stop)
-            if short and not np.isfinite(enlarged.numpy()).all():
+        def wait() -> tuple[torch.Tensor, float]:
+            seconds = seconds_between(start, stop)
+            if extremes is not None and not extremes.isfinite().all():
                 raise UsageError("The range of float16 does not suffice for this model; choose bfloat16 or float32.")
-            return enlarged.numpy(), seconds
+            return enlarged, seconds
 
         return wait
 
@@ -241,17 +281,6 @@ class TorchModel:
     def _release(self) -> None:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-
-    def _on_device(self, function, *planes: np.ndarray) -> np.ndarray:
-        """A function of planes (c, h, w) on the device, on the CPU if its memory does not suffice."""
-        try:
-            with self._beside():
-                return _download(function(*map(self._tensor, planes))[0])
-        except RuntimeError as error:
-            if self.device == "cpu" or not _out_of_memory(error):
-                raise
-        self._leave_card()
-        return function(*map(self._tensor, planes))[0].numpy()
 
     def _tensor(self, plane: np.ndarray) -> torch.Tensor:
         return self._upload(plane)[None]
@@ -316,39 +345,6 @@ def _executor(backend: str, precision: str, model: TorchModel) -> tiling.Execute
     from .onnx_backend import OnnxExecutor
 
     return OnnxExecutor(model.card, model.net, precision)
-
-
-def _to_host(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor on the CPU; from a graphics card in pinned memory, filled when its stream has come so far."""
-    if not tensor.is_cuda:
-        return tensor
-    pinned = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-    return pinned.copy_(tensor, non_blocking=True)
-
-
-def _download(tensor: torch.Tensor) -> np.ndarray:
-    """A tensor as an array."""
-    made = _to_host(tensor)
-    if tensor.is_cuda:
-        torch.cuda.current_stream(tensor.device).synchronize()
-    return made.numpy()
-
-
-def _now(image: torch.Tensor) -> float | torch.cuda.Event:
-    """This moment; for an image on a graphics card, when its stream will have come so far."""
-    if not image.is_cuda:
-        return time.perf_counter()
-    event = torch.cuda.Event(enable_timing=True)
-    event.record(torch.cuda.current_stream(image.device))
-    return event
-
-
-def _seconds_between(start: float | torch.cuda.Event, stop: float | torch.cuda.Event) -> float:
-    """Waits until the latter has come."""
-    if isinstance(start, float):
-        return stop - start
-    stop.synchronize()
-    return start.elapsed_time(stop) / 1000
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

@@ -57,7 +57,7 @@ class Community(TorchModel):
 
     def __init__(self, descriptor, device: str):
         self.device, self.scale, self.precision = device, descriptor.scale, "float32"
-        self.reach, self.global_gates = 0, False
+        self.reach, self.global_gates, self.notices = 0, False, []
         self.net, self.channels = descriptor.eval(), descriptor.input_channels
 
     def strip_rows(self, width: int, wanted: int) -> int:

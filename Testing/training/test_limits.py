@@ -192,6 +192,17 @@ def spoil(image):
     return replace(image, planes=planes)
 
 
+def test_a_regular_pattern_is_found(image):
+    """What repeats with every pixel of the input, and grain that does not; both are detail of the same strength."""
+    tile = np.random.default_rng(1).normal(size=(SCALE, SCALE))
+    regular = np.tile(10 * (tile - tile.mean()), np.array(image.reference.shape[1:]) // SCALE)
+    grain = np.random.default_rng(2).normal(0, regular.std(), regular.shape)
+    planes = {PSNR: 100 + grain[None], GAN: 100 + grain[None] / 10 + regular}
+    shares = measures.pattern([replace(image, planes=planes)], (PSNR, GAN), SCALE)
+    assert shares[PSNR] < 0.1 and shares[GAN] > 0.9 and shares["truth"] < 0.5
+    assert measures.regular_share(np.full((4 * SCALE, 5 * SCALE), 7), SCALE) < 1e-9
+
+
 def test_a_wrong_place_is_found(image):
     spoiled = spoil(image)
     faultless = replace(image, planes=dict.fromkeys((PSNR, GAN), image.reference))

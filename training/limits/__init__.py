@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 #: The parts of the page that are measured, in its order.
-BLOCKS = ("small-things", "same-input", "invention", "disagreement", "domain", "anatomy", "spoiled", "how")
+BLOCKS = ("small-things", "same-input", "invention", "pattern", "disagreement", "domain", "anatomy", "spoiled", "how")
 
 
 def add_parser(commands) -> None:

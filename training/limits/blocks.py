@@ -118,6 +118,16 @@ def invention(about: About, found: dict[str, tuple[str, dict[str, float]]]) -> s
     return "\n\n".join(parts)
 
 
+def pattern(about: About, shares: dict[str, float]) -> str:
+    """``measures.pattern``."""
+    names = about.names | {"truth": "the truth"}
+    rows = [[names[name], _percent(share)] for name, share in shares.items()]
+    return (
+        f"{table(['image', 'of its detail repeats with every input pixel'], rows)}\n\n"
+        f"Share of the power of what shrinking forgets, {about.own}, {about.counted}, mean."
+    )
+
+
 def disagreement(about: About, where: dict[str, dict[str, float]], maps: dict[str, dict[str, float]]) -> str:
     """``measures.where_contested`` and ``measures.pointers``."""
     heads = ["in the anatomy", "share", *(f"error of {about.names[m]}" for m in (PSNR, GAN))]

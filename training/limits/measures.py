@@ -95,6 +95,27 @@ def error_share(images: Sequence[Image]) -> tuple[float, float, float]:
     return float(np.mean(shares)), min(shares), max(shares)
 
 
+def pattern(images: Sequence[Image], methods: Sequence[str], scale: int) -> dict[str, float]:
+    """Method -> ``regular_share``, mean over slices, 0 to 1; ``truth`` is that of the references."""
+    shares: dict[str, list[float]] = {}
+    for image in images:
+        for name, planes in {"truth": image.reference, **{method: image.planes[method] for method in methods}}.items():
+            shares.setdefault(name, []).extend(regular_share(plane, scale) for plane in planes)
+    return {name: float(np.mean(values)) for name, values in shares.items()}
+
+
+def regular_share(plane: np.ndarray, scale: int) -> float:
+    """Share of the power of a slice's detail (h, w) that repeats with every pixel of the input, 0 to 1.
+
+    Such a pattern lies at the multiples of the input's sampling frequency. Neighbours count, over which the window that
+    hides the slice's borders spreads them.
+    """
+    window = np.outer(*map(np.hanning, plane.shape))
+    power = np.abs(np.fft.fft2(detail(plane, scale) * window)) ** 2
+    multiples = np.ix_(*((np.arange(length) + 1) % (length // scale) <= 2 for length in plane.shape))
+    return float(power[multiples].sum() / max(power.sum(), 1e-12))
+
+
 def contested_share(images: Sequence[Image], scale: int) -> float:
     """Share of the voxels where the models disagree (``fidelity.disagreement``), mean over images, 0 to 1."""
     return float(np.mean([disagree(image, scale).summary["share_contested"] for image in images]))

@@ -86,6 +86,7 @@ def _texts(about: blocks.About, images: Sequence[Image], two: Models, squares: d
         "small-things": blocks.small_things(about, *objects.recovered(images, two, scale), bars),
         "same-input": blocks.same_input(about, measures.consistency(images, methods, scale)),
         "invention": blocks.invention(about, numbers),
+        "pattern": blocks.pattern(about, measures.pattern(images, methods, scale)),
         "disagreement": blocks.disagreement(about, contested, pointers),
         "anatomy": blocks.anatomy(about, measures.error_share(images), whole, inside),
         "spoiled": blocks.spoiled(about, measures.spoiled(images, two)),

@@ -72,7 +72,7 @@ class Community(TorchModel):
     @torch.inference_mode()
     def enlarge(self, plane: np.ndarray, rows: int, poll) -> np.ndarray:
         poll()
-        image = self._tensor(plane).expand(-1, self.channels, -1, -1)
+        image = self._upload(plane)[None].expand(-1, self.channels, -1, -1)
         enlarged = self.net(image)[0].float().cpu().numpy()
         return enlarged if len(enlarged) == len(plane) else enlarged.mean(axis=0, keepdims=True)
 

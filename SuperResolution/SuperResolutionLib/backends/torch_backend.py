@@ -282,9 +282,6 @@ class TorchModel:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _tensor(self, plane: np.ndarray) -> torch.Tensor:
-        return self._upload(plane)[None]
-
     def _upload(self, array: np.ndarray) -> torch.Tensor:
         tensor = torch.from_numpy(np.ascontiguousarray(array))
         if self.device == "cpu":

@@ -3,6 +3,7 @@
 Slicer runs this file as plain unittest, without a main window; pytest runs the same file in the host.
 """
 
+import importlib.util
 import sys
 import unittest
 
@@ -14,9 +15,8 @@ from SuperResolutionLib.errors import Cancelled
 OBLIQUE = np.array([[0.8, 0, 0.6, 10], [0, 0.7, 0, -20], [-0.6, 0, 2.4, 30], [0, 0, 0, 1.0]])
 
 
+@unittest.skipUnless(importlib.util.find_spec("torch"), "needs torch in Slicer's Python")
 class SuperResolutionLogicTest(unittest.TestCase):
-    """Needs torch in Slicer's Python."""
-
     def setUp(self):
         from SuperResolution import SuperResolutionLogic
 

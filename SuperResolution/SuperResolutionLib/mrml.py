@@ -59,10 +59,11 @@ def checkInputNode(node) -> None:
 
 
 def isImageVolume(node) -> bool:
-    """Whether a node is a scalar or color volume, with or without voxels; label maps and tensor volumes are not."""
-    isTensor = node.IsA("vtkMRMLTensorVolumeNode") and not node.IsA("vtkMRMLVectorVolumeNode")
-    isScalar = node.IsA("vtkMRMLScalarVolumeNode") and not node.IsA("vtkMRMLLabelMapVolumeNode")
-    return bool(isScalar and not isTensor)
+    """Whether a node is a scalar or color volume, with or without voxels; label maps and diffusion volumes are not."""
+    others = ("LabelMapVolume", "TensorVolume", "DiffusionWeightedVolume")
+    isOther = any(node.IsA(f"vtkMRML{kind}Node") for kind in others)
+    # To MRML a color volume is a kind of tensor volume, and each of them a kind of scalar volume.
+    return _isColor(node) or bool(node.IsA("vtkMRMLScalarVolumeNode") and not isOther)
 
 
 def firstImageVolume():
@@ -109,8 +110,8 @@ def addResult(inputNode, result, srNode=None, bicubicNode=None, part: str = ""):
     """Put a result into the scene, beside its input.
 
     Nodes that are not given are created and named by ``outputName``; given ones keep their name and lose their former
-    voxels. Both get the input's window and level, color table, interpolation, parent
-    transform, units and place in the subject hierarchy, so that they can be compared fairly. A given node that a
+    voxels. Both get the input's window and level, color table, inversion, interpolation,
+    parent transform, units and place in the subject hierarchy, so that they can be compared fairly. A given node that a
     sequence browser plays is played no more.
 
     Args:
@@ -271,6 +272,7 @@ def _copyDisplay(inputNode, outputNode) -> None:
         target.SetThreshold(source.GetLowerThreshold(), source.GetUpperThreshold())
         target.SetApplyThreshold(source.GetApplyThreshold())
         target.SetInterpolate(source.GetInterpolate())
+        target.SetInvertDisplayScalarRange(source.GetInvertDisplayScalarRange())
         target.SetAndObserveColorNodeID(source.GetColorNodeID() or "")  # color images have none
 
 

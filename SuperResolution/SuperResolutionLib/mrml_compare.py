@@ -15,7 +15,7 @@ from .errors import UsageError
 from .mrml import isImageVolume
 from .mrml_difference import Difference, differenceObstacle
 from .mrml_display import SharedDisplay
-from .mrml_layout import COLORS, DIFFERENCE_VIEW, ORIGINAL_VIEW, PARTNER_VIEW, SR_VIEW, ComparisonLayout
+from .mrml_layout import DIFFERENCE_VIEW, ORIGINAL_VIEW, PARTNER_VIEW, SR_VIEW, ComparisonLayout, colorOf
 
 #: What the views are called; a door may give translated ones.
 LABELS = {"sr": "SR", "bicubic": "Bicubic", "input": "Input", "difference": "SR - bicubic"}
@@ -73,7 +73,7 @@ class Comparison(VTKObservationMixin):
         """Show the comparison, or bring the one that is shown up to date; zoom and slice stay where they can.
 
         Args:
-            inputNode: the volume that was upscaled, or None if it is gone.
+            inputNode: the volume that was upscaled, or None if it is gone; all are first shown as it is.
             srNode: the super-resolved volume.
             bicubicNode: what it is compared with; None compares it with the input.
             original: show the input in a view of its own.
@@ -104,7 +104,7 @@ class Comparison(VTKObservationMixin):
                 self._place(srNode, inputNode or srNode, orientation, center)
                 alike = [node for name, node in self._volumes.items() if name != DIFFERENCE_VIEW]
                 others = [node for name, node in self._volumes.items() if name == DIFFERENCE_VIEW]
-                self._display.hold(alike, others, interpolate=not voxels)
+                self._display.hold(alike, others, interpolate=not voxels, like=inputNode)
         finally:
             self._busy = False
         self.catchUp()
@@ -175,8 +175,7 @@ class Comparison(VTKObservationMixin):
         if logic is None:
             return
         shown = PARTNER_VIEW if name == SR_VIEW and self._flickered else name
-        color = [int(COLORS[shown][index : index + 2], 16) / 255 for index in (1, 3, 5)]
-        views.setUp(logic, self._volumes[shown], self._labels[self._kindOf(shown)], color)
+        views.setUp(logic, self._volumes[shown], self._labels[self._kindOf(shown)], colorOf(shown))
 
     def _kindOf(self, name: str) -> str:
         inputNode = self._arguments[0]

@@ -10,7 +10,7 @@ INTERPOLATED_BEFORE = "SuperResolution.interpolatedBefore"
 
 
 class SharedDisplay(VTKObservationMixin):
-    """Keeps window, level and color table of some volume nodes equal, and their interpolation as wanted."""
+    """Keeps window, level, color table and inversion of some volume nodes equal, their interpolation as wanted."""
 
     def __init__(self):
         VTKObservationMixin.__init__(self)
@@ -18,20 +18,21 @@ class SharedDisplay(VTKObservationMixin):
         self._held = set()  # ids of display nodes
         self._copying = False
 
-    def hold(self, alike, others=(), interpolate: bool = True) -> None:
+    def hold(self, alike, others=(), interpolate: bool = True, like=None) -> None:
         """Show these volumes alike from now on; each call replaces the last.
 
         Args:
-            alike: volume nodes that get the window and level of the first, and follow each other.
-            others: volume nodes that keep their own.
+            alike: volume nodes that are shown alike and follow each other. Those that join others look like them.
+            others: volume nodes that keep their own window and level.
             interpolate: False shows voxels as squares.
+            like: volume node that they all look like at first; None is the first of them.
         """
         self.removeObservers()
-        displays = {}
-        for node in (*alike, *others):
+        source = next((node for node in alike if node in self._alike), like or alike[0])
+        for node in (source, *alike, *others):
             if node.GetDisplayNode() is None:
                 node.CreateDefaultDisplayNodes()
-            displays[node.GetDisplayNode().GetID()] = node.GetDisplayNode()
+        displays = {node.GetDisplayNode().GetID(): node.GetDisplayNode() for node in (*alike, *others)}
         self._letGo(self._held - set(displays))
         self._held = set(displays)
         for display in displays.values():
@@ -41,10 +42,10 @@ class SharedDisplay(VTKObservationMixin):
         self._alike = list(alike)
         for node in self._alike:
             self.addObserver(node, slicer.vtkMRMLDisplayableNode.DisplayModifiedEvent, self._onDisplayModified)
-        self._copyFrom(self._alike[0])
+        self._copyFrom(source)
 
     def release(self) -> None:
-        """Let the volumes go their ways, with the interpolation that they had; window and level stay."""
+        """Let the volumes go their ways, with the interpolation that they had; the rest stays."""
         self.removeObservers()
         self._alike = []
         self._letGo(self._held)
@@ -71,20 +72,20 @@ class SharedDisplay(VTKObservationMixin):
         source = node.GetDisplayNode()
         if source is None:
             return
-        window, level, color = source.GetWindow(), source.GetLevel(), source.GetColorNodeID()
         self._copying = True
         try:
             for display in [each.GetDisplayNode() for each in self._alike if each is not node]:
                 if display is not None:
-                    _setLevels(display, window, level, color)
+                    _copyLevels(source, display)
         finally:
             self._copying = False
 
 
-def _setLevels(display, window: float, level: float, colorNodeID: str | None) -> None:
+def _copyLevels(source, display) -> None:
     with NodeModify(display):
         # Automatic levels would be computed anew from each volume's own values.
         display.AutoWindowLevelOff()
-        display.SetWindowLevel(window, level)
-        if display.GetColorNodeID() != colorNodeID:
-            display.SetAndObserveColorNodeID(colorNodeID or "")
+        display.SetWindowLevel(source.GetWindow(), source.GetLevel())
+        display.SetInvertDisplayScalarRange(source.GetInvertDisplayScalarRange())
+        if display.GetColorNodeID() != source.GetColorNodeID():
+            display.SetAndObserveColorNodeID(source.GetColorNodeID() or "")

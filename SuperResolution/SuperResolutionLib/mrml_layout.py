@@ -52,7 +52,7 @@ class ComparisonLayout(VTKObservationMixin):
                 self._previous = slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
             # Slicer announces no saving, so the node stays out of files for as long as it names our layout.
             self._node.SetSaveWithScene(False)
-        self._node.SetViewArrangement(number)
+        self._arrange(number)
         self.addObserver(self._node, vtk.vtkCommand.ModifiedEvent, self._onLayoutModified)
 
     def leave(self) -> None:
@@ -62,7 +62,12 @@ class ComparisonLayout(VTKObservationMixin):
         previous = self._previous
         self._forget()
         if self._node.GetViewArrangement() in LAYOUTS:
-            self._node.SetViewArrangement(previous)
+            self._arrange(previous)
+
+    def _arrange(self, number: int) -> None:
+        # As Slicer's own menu does: a view that a double click has maximized would stay the only one.
+        self._node.RemoveAllMaximizedViewNodes()
+        self._node.SetViewArrangement(number)
 
     def _onLayoutModified(self, _caller, _event) -> None:
         if self._node.GetViewArrangement() in LAYOUTS:
@@ -74,6 +79,11 @@ class ComparisonLayout(VTKObservationMixin):
         self.removeObservers()
         self._previous = None
         self._node.SetSaveWithScene(True)
+
+
+def colorOf(viewName: str) -> list[float]:
+    """(r, g, b) of a view, 0 to 1."""
+    return [int(COLORS[viewName][index : index + 2], 16) / 255 for index in (1, 3, 5)]
 
 
 def register(layoutNode) -> None:

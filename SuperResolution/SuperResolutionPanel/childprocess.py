@@ -27,8 +27,13 @@ def sharedWorker() -> Worker:
     global _worker
     if _worker is None:
         command, environment = pythonProgram()
-        _worker = Worker(command, environment, temporary=Path(slicer.app.temporaryPath))
+        _worker = Worker(command, environment, temporary=temporaryFolder())
     return _worker
+
+
+def temporaryFolder() -> Path:
+    """Where the files of runs lie while they last."""
+    return Path(slicer.app.temporaryPath)
 
 
 def closeSharedWorker() -> None:

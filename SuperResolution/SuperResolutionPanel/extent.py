@@ -92,7 +92,11 @@ def extentItems() -> list[tuple]:
     return [
         (_("Whole volume"), "volume", _("Every slice, in full.")),
         (_("Region of interest"), "roi", _("The voxels that a box encloses; a new box is shown around the middle.")),
-        (_("Current slice"), "slice", _("Only the slice that the view in their plane shows: a quick preview.")),
+        (
+            _("Current slice"),
+            "slice",
+            _("Only the slice shown in the view that lies in the plane of the volume's slices."),
+        ),
     ]
 
 

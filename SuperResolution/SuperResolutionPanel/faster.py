@@ -6,7 +6,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from SuperResolutionPanel.firstuse import _isInstalled
+from SuperResolutionPanel.firstuse import isInstalled
 from SuperResolutionPanel.outlook import durationText
 
 #: A run that is expected to take less is not worth a question.
@@ -33,7 +33,7 @@ def offer(seconds: float | None, device: str, devices, confirm=None, install=Non
     """
     onCpu = device == "cpu" or (device == "auto" and devices is not None and len(devices) < 2)
     settings = qt.QSettings()
-    if not onCpu or seconds is None or seconds < WORTH_SECONDS or settings.value(ANSWERED) or _isInstalled("openvino"):
+    if not onCpu or seconds is None or seconds < WORTH_SECONDS or settings.value(ANSWERED) or isInstalled("openvino"):
         return False
     question = _(
         "This computer computes without a graphics card, and the run will take {time}. Intel's OpenVINO, a free "

@@ -36,7 +36,7 @@ class FirstUse:
 
     def isComplete(self) -> bool:
         """Whether nothing is missing; asks nobody and imports nothing."""
-        return _isInstalled("torch") and not self._missingPackages()
+        return isInstalled("torch") and not self._missingPackages()
 
     def ensure(self) -> bool:
         """Install what is missing, asking first; returns whether anything was installed.
@@ -46,7 +46,7 @@ class FirstUse:
         """
         if self.isComplete():
             return False
-        if not _isInstalled("torch"):
+        if not isInstalled("torch"):
             self._installTorch()
         if self._missingPackages():
             self._installPackages()
@@ -94,7 +94,7 @@ class FirstUse:
             raise SetupError(missing)
 
     def _missingPackages(self) -> list[str]:
-        return [line for line in self._requirements() if not _isInstalled(_packageName(line))]
+        return [line for line in self._requirements() if not isInstalled(_packageName(line))]
 
     def _installPackages(self) -> None:
         missing = self._missingPackages()
@@ -126,7 +126,7 @@ class FirstUse:
         return [line for line in lines if line]
 
 
-def _isInstalled(moduleName: str) -> bool:
+def isInstalled(moduleName: str) -> bool:
     """Whether a module can be found, without importing it."""
     try:
         return importlib.util.find_spec(moduleName) is not None

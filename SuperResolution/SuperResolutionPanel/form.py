@@ -12,6 +12,7 @@ import re
 import slicer
 import vtk
 from slicer.i18n import tr as _
+from slicer.util import NodeModify
 
 from SuperResolutionLib import mrml
 from SuperResolutionLib.errors import SuperResolutionError
@@ -21,7 +22,7 @@ from SuperResolutionPanel.extent import Extent
 from SuperResolutionPanel.lists import deviceItems, fill, precisionItems
 from SuperResolutionPanel.modelfolder import ModelFolder
 from SuperResolutionPanel.modellist import familyItems, modalityOf
-from SuperResolutionPanel.outlook import Outlook, durationText, outlook
+from SuperResolutionPanel.outlook import Outlook, breakable, durationText, outlook
 from SuperResolutionPanel.upscaling import ADDING
 from SuperResolutionPanel.watch import Watch
 
@@ -48,7 +49,6 @@ class Form:
         self._timePoints = 1
         self._devices = None
         self._sliceNode = sliceNode
-        self._defaultFamily = None
         self._isRunning = False
         self._listed = None
         self._inputKind = None
@@ -111,7 +111,7 @@ class Form:
         self.outlook = self._foresee()
         obstacle = self.obstacle()
         self._ui.outlookLabel.text = self.outlook.line or obstacle
-        self._ui.warningLabel.text = "\n".join(f"\u26a0 {warning}" for warning in self.outlook.warnings)
+        self._ui.warningLabel.text = breakable("\n".join(f"\u26a0 {warning}" for warning in self.outlook.warnings))
         self._ui.warningLabel.visible = bool(self.outlook.warnings)
         if not self._isRunning:
             self._showButton(obstacle)
@@ -199,11 +199,12 @@ class Form:
             # Not anew for another scale: a model that has no other one must not take the list of scales with it.
             self._listed = wanted, familyItems(families, *wanted[1:], self._parameterNode.scale)
         items = self._listed[1]
-        chosen = self._parameterNode.modelFamily
-        if items and (chosen not in families or chosen == self._defaultFamily):
+        chosen, automatic = self._parameterNode.modelFamily, self._parameterNode.automaticModelFamily
+        if items and (chosen not in families or chosen == automatic):
             # Until the user chooses, the model follows the kind of the volume.
-            chosen = self._defaultFamily = items[0][1]
-            self._parameterNode.modelFamily = chosen
+            chosen = items[0][1]
+            with NodeModify(self._parameterNode):
+                self._parameterNode.modelFamily = self._parameterNode.automaticModelFamily = chosen
         fill(self._ui.modelFamilyComboBox, items, chosen)
         self._ui.modelFamilyComboBox.toolTip = next((tip for _text, family, tip in items if family == chosen), "")
 
@@ -232,8 +233,9 @@ class Form:
 
     def _onFamilyChosen(self, _index=0) -> None:
         if self._parameterNode is not None:
-            self._defaultFamily = None
-            self._parameterNode.modelFamily = self._ui.modelFamilyComboBox.currentData
+            with NodeModify(self._parameterNode):
+                self._parameterNode.automaticModelFamily = ""
+                self._parameterNode.modelFamily = self._ui.modelFamilyComboBox.currentData
 
     def _onScaleChosen(self, _index=0) -> None:
         if self._parameterNode is not None:

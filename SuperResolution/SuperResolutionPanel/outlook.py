@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import dataclass
 from html import escape
 
@@ -11,8 +12,8 @@ from vtk.util import numpy_support
 
 from SuperResolutionLib import mrml
 from SuperResolutionLib.errors import SuperResolutionError
-from SuperResolutionLib.forecast import forecast
-from SuperResolutionPanel import speed
+from SuperResolutionLib.forecast import MEMORY_SHARE, forecast
+from SuperResolutionPanel import childprocess, speed
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Outlook:
         line: output size and expected time; empty if nothing can be said.
         warnings: sentences to keep in mind.
         refusal: the sentence that says why the run is impossible; empty if it is not.
-        tooLarge: the sentence with which the run would be refused as long as no memory becomes free; empty if it fits.
+        tooLarge: the sentence with which the run is refused as long as no room becomes free; empty if it fits.
         work: ``Forecast.work`` of the run, for ``speed.remember``; 0 if it is impossible.
         seconds: that it is expected to take; None if this computer has not run the model yet.
     """
@@ -59,7 +60,7 @@ def outlook(
         return Outlook()
     try:
         mrml.checkInputNode(inputVolume)
-        image = inputVolume.GetImageData()
+        image, freeMemory = inputVolume.GetImageData(), _freeMemory()
         foreseen = forecast(
             image.GetDimensions(),
             inputVolume.GetSpacing(),
@@ -68,14 +69,47 @@ def outlook(
             card,
             region,
             bicubic=makeBicubic,
-            free_bytes=_freeBytes(),
+            free_bytes=freeMemory,
         )
     except SuperResolutionError as error:
         return Outlook(refusal=str(error))
     work = foreseen.work * timePoints
     seconds = speed.secondsFor(card.id, device, work, precision)
     line = _sizeText(foreseen, makeBicubic, timePoints) + "\n" + _timeText(seconds, deviceText)
-    return Outlook(line, foreseen.warnings, tooLarge=foreseen.refusal, work=work, seconds=seconds)
+    warnings, tooLarge = foreseen.warnings, foreseen.refusal
+    if not tooLarge:
+        results = foreseen.output_bytes * (2 if makeBicubic else 1) * timePoints
+        tooLarge = _obstacle(results, _bytesOf(image) * timePoints, freeMemory)
+        warnings += (tooLarge,) if tooLarge else ()
+    return Outlook(line, warnings, tooLarge=tooLarge, work=work, seconds=seconds)
+
+
+def _obstacle(results: int, inputs: int, freeMemory: int | None) -> str:
+    """The sentence for results that do not fit into the scene, or with their inputs not on the disk; empty if they do.
+
+    The results of all time points are kept as files, beside copies of their inputs, until the last one is there; then
+    they are copied into the scene.
+
+    Args:
+        results, inputs: bytes of all time points. freeMemory: in bytes; None if that is not known.
+    """
+    share = f"{MEMORY_SHARE:.0%}"
+    if freeMemory is not None and results > MEMORY_SHARE * freeMemory:
+        sentence = _(
+            "The results of all time points need {needed} of memory, more than {share} of the {free} that are free; "
+            "upscale one time point or a region, or choose a smaller scale."
+        )
+        return sentence.format(needed=bytesText(results), share=share, free=bytesText(freeMemory))
+    folder = childprocess.temporaryFolder()
+    freeSpace = _freeSpace(folder)
+    if freeSpace is not None and inputs + results > MEMORY_SHARE * freeSpace:
+        sentence = _(
+            "The run needs {needed} for files in {folder}, more than {share} of the {free} that are free there; make "
+            "room, upscale a region, or choose a smaller scale."
+        )
+        free = bytesText(freeSpace)
+        return sentence.format(needed=bytesText(inputs + results), folder=folder, share=share, free=free)
+    return ""
 
 
 def _sizeText(foreseen, makeBicubic: bool, timePoints: int) -> str:
@@ -130,9 +164,20 @@ def bytesText(count: int) -> str:
     return _("{size} MB").format(size=f"{count / 1e6:.1f}" if count < 10**7 else str(round(count / 1e6)))
 
 
-def _freeBytes() -> int | None:
+def _bytesOf(image) -> int:
+    return image.GetNumberOfPoints() * image.GetNumberOfScalarComponents() * image.GetScalarSize()
+
+
+def _freeMemory() -> int | None:
     try:
         import psutil
     except ImportError:  # installed at first use
         return None
     return psutil.virtual_memory().available
+
+
+def _freeSpace(folder) -> int | None:
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:  # the run will say what is wrong with the folder
+        return None

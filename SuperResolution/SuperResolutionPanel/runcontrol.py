@@ -75,11 +75,16 @@ class RunControl:
 
     def _onCompleted(self, nodes, error) -> None:
         run, self._run, self._isPreparing = self._run, None, False
-        if nodes is not None:
-            device, work, precision = self._forecast
-            speed.remember(run.card.id, device, work, run.seconds, precision)
-        # The panel is ready again before a dialog waits for its reader.
-        self._onEnd(nodes)
+        try:
+            if nodes is not None:
+                device, work, precision = self._forecast
+                speed.remember(run.card.id, device, work, run.seconds, precision)
+            # The panel is ready again before a dialog waits for its reader.
+            self._onEnd(nodes)
+        except Exception as failure:  # of the panel itself; it is shown, and the button can be clicked again
+            failure.__cause__ = error
+            error = failure
+            self._form.showReady()
         if error is None:
             names = ", ".join(node.GetName() for node in nodes if node is not None)
             seconds = f"{time.monotonic() - self._began:.1f}"

@@ -14,7 +14,6 @@ from slicer.i18n import tr as _
 from SuperResolutionLib import mrml
 from SuperResolutionLib.geometry import refine
 
-CATEGORY = "SuperResolution"
 SHA256 = "4507b664690840abb6cb9af2d919377ffc4ef75b167cb6fd0f747befdb12e38e"
 FACTOR = 4
 
@@ -28,11 +27,12 @@ def register() -> None:
     """Add the sample to Slicer's Sample Data module; a second call adds nothing."""
     import SampleData
 
-    logic = SampleData.SampleDataLogic
-    if hasattr(logic, "registerCustomSampleDataCategory"):  # since 2026
-        logic.registerCustomSampleDataCategory(CATEGORY, title=_("Super-Resolution"))
+    logic, category = SampleData.SampleDataLogic, _("Super-Resolution")
+    if hasattr(logic, "registerCustomSampleDataCategory"):  # since 2026; before, a category is shown by its name
+        logic.registerCustomSampleDataCategory("SuperResolution", title=category)
+        category = "SuperResolution"
     logic.registerCustomSampleDataSource(
-        category=CATEGORY,
+        category=category,
         sampleName="CTChestLowResolution",
         uris=slicer.util.TESTING_DATA_URL + "SHA256/" + SHA256,
         fileNames="CT-chest.nrrd",

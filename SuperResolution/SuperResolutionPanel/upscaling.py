@@ -6,6 +6,7 @@ run that fails or is cancelled leaves nothing behind.
 
 from __future__ import annotations
 
+import logging
 import time
 
 import qt
@@ -30,7 +31,7 @@ class Upscaling:
         target: Target, the nodes of the run.
         progress: called with (fraction 0..1, stage in English, seconds left or None).
         cancelled: asked at every step; True ends the run.
-        completed: called once, at the end, with (nodes, None) or (None, error).
+        completed: called once, at the end, with (nodes, None) or (None, error); what it raises is logged.
 
     Attributes:
         running: False after the end. nodes, error: how it ended.
@@ -152,4 +153,7 @@ class Upscaling:
         for job in self._jobs:
             job.release()
         if self._completed is not None:
-            self._completed(nodes, error)
+            try:
+                self._completed(nodes, error)
+            except Exception:  # the run is over, and whoever steps is not who asked for it
+                logging.exception("The callback for the end of a super-resolution run failed.")

@@ -160,7 +160,8 @@ def _read(folder: Path, name: str, count: int) -> Volume:
         volume = read_volume(path)
     except SuperResolutionError as error:
         shown = _shown(name) if count == 1 else "The upload"
-        sentence = re.sub(rf"{re.escape(str(folder))}(/[\w.]*)?", shown, str(error))
+        # A function, because a name is no template: a backslash in it means nothing.
+        sentence = re.sub(rf"{re.escape(str(folder))}(/[\w.]*)?", lambda _match: shown, str(error))
         raise type(error)(sentence) from error
     title = _plain(name) if count == 1 else "DICOM series"
     source = {key: value for key, value in volume.source.items() if key != "path"}

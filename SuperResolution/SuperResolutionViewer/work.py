@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import count
+from math import gcd
 
 import numpy as np
 import slicer
@@ -12,7 +14,7 @@ from SuperResolutionLib.catalog import ModelCatalog
 from SuperResolutionLib.errors import DataError, UsageError
 from SuperResolutionLib.jobs import Worker
 from SuperResolutionLib.mrml_compare import LABELS, Comparison
-from SuperResolutionLib.mrml_layout import COLORS, ORIGINAL_VIEW
+from SuperResolutionLib.mrml_layout import ORIGINAL_VIEW, colorOf
 from SuperResolutionLib.upscaler import Options
 from SuperResolutionLib.volume import Volume
 
@@ -198,7 +200,7 @@ class Work:
             self.input_node.GetDisplayNode().SetInterpolate(not look.voxels)
             logic = self.views.logic(ORIGINAL_VIEW)
             is_new = self.views.volume("input") is not self.input_node
-            mrml_views.setUp(logic, self.input_node, LABELS["input"], _rgb(COLORS[ORIGINAL_VIEW]))
+            mrml_views.setUp(logic, self.input_node, LABELS["input"], colorOf(ORIGINAL_VIEW))
             if is_new or orientation_changed:
                 mrml_views.orient(logic, self.input_node, look.orientation)
                 mrml_views.fit(logic)
@@ -290,7 +292,7 @@ class Work:
 
 
 def _add_node(volume: Volume):
-    """A volume node of a Volume, shown between percentiles of its values."""
+    """A volume node of a Volume, shown between percentiles of its values; colors of 8 bits as they are."""
     kind = "vtkMRMLScalarVolumeNode" if volume.channels == 1 else "vtkMRMLVectorVolumeNode"
     node = slicer.mrmlScene.AddNewNodeByClass(kind, volume.name or "image")
     try:
@@ -299,14 +301,12 @@ def _add_node(volume: Volume):
         finite = volume.array[np.isfinite(volume.array)]
         if finite.size == 0:
             raise DataError(f"'{volume.name}' holds no finite value.")
-        sample = finite[:: max(1, finite.size // SAMPLE)]
-        low, high = np.percentile(sample, (TAIL, 100 - TAIL)) if volume.channels == 1 else (0, 255)
+        step = next(each for each in count(max(1, finite.size // SAMPLE)) if gcd(each, volume.channels) == 1)
+        sample = finite[::step]  # of every channel
+        is_picture = volume.channels > 1 and volume.array.dtype == np.uint8
+        low, high = (0, 255) if is_picture else np.percentile(sample, (TAIL, 100 - TAIL))
         mrml_navigate.setWindow(node, high - low or 1.0, (low + high) / 2)
     except Exception:
         mrml.removeVolume(node)
         raise
     return node
-
-
-def _rgb(color: str) -> list[float]:
-    return [int(color[index : index + 2], 16) / 255 for index in (1, 3, 5)]

@@ -89,12 +89,14 @@ def test_resultIsShownAsItsInput(ctNode):
     display.SetWindowLevel(350, 40)
     display.SetInterpolate(False)
     display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeInvertedGrey")
+    display.SetInvertDisplayScalarRange(True)
     for node in mrml.addResult(ctNode, resultFor(ctNode)):
         shown = node.GetDisplayNode()
         assert not shown.GetAutoWindowLevel()
         assert (shown.GetWindow(), shown.GetLevel()) == (350, 40)
         assert not shown.GetInterpolate()
         assert shown.GetColorNodeID() == "vtkMRMLColorTableNodeInvertedGrey"
+        assert shown.GetInvertDisplayScalarRange()
 
 
 def test_automaticLevelsOfTheInputAreFrozen(ctNode):
@@ -159,9 +161,10 @@ def test_fillingACloneLeavesTheOriginalAlone(ctNode):
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(ctNode), before)
 
 
-@pytest.mark.parametrize("kind", ["LabelMapVolume", "DiffusionTensorVolume", "Model"])
+@pytest.mark.parametrize("kind", ["LabelMapVolume", "DiffusionWeightedVolume", "DiffusionTensorVolume", "Model"])
 def test_whatIsNotAnImageIsRefused(scene, kind):
     node = scene.AddNewNodeByClass(f"vtkMRML{kind}Node", "liver")
+    assert mrml.firstImageVolume() is None
     with pytest.raises(DataError, match="'liver' is"):
         mrml.volumeFromNode(node)
 

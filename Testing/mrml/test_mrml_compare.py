@@ -190,13 +190,13 @@ def _nodesOfView(logic) -> list:
 
 def test_windowAndLevelAreShared(comparison, triple):
     node, sr, bicubic = triple
-    sr.GetDisplayNode().SetWindowLevel(400, 40)
+    node.GetDisplayNode().AutoWindowLevelOff()
+    node.GetDisplayNode().SetWindowLevel(400, 40)
     comparison.show(node, sr, bicubic)
-    assert _levels(bicubic) == (400, 40)
-    own = _levels(node)
+    assert _levels(sr) == _levels(bicubic) == (400, 40), "as the input is shown"
     bicubic.GetDisplayNode().SetWindowLevel(1500, -600)
     assert _levels(sr) == (1500, -600)
-    assert _levels(node) == own, "a volume that is not shown is not touched"
+    assert _levels(node) == (400, 40), "a volume that is not shown is not touched"
     comparison.show(node, sr, bicubic, original=True, difference=True)
     assert _levels(node) == (1500, -600)
     node.GetDisplayNode().SetWindowLevel(80, 30)
@@ -204,6 +204,49 @@ def test_windowAndLevelAreShared(comparison, triple):
     comparison.hide()
     sr.GetDisplayNode().SetWindowLevel(10, 5)
     assert _levels(bicubic) == (80, 30)
+
+
+@pytest.mark.parametrize("bicubicIsShown", [True, False])
+def test_theInputKeepsItsLook(comparison, triple, bicubicIsShown):
+    node, sr, bicubic = triple
+    _setLook(node, 400, 40, "vtkMRMLColorTableNodeRed", True)
+    shown = [node, sr, *([bicubic] if bicubicIsShown else [])]
+    comparison.show(*shown, original=True)
+    assert [_look(each) for each in shown] == [(400, 40, "vtkMRMLColorTableNodeRed", 1)] * len(shown)
+    comparison.hide()
+    assert _look(node) == (400, 40, "vtkMRMLColorTableNodeRed", 1)
+
+
+def test_aResultThatJoinsLooksLikeTheOthers(comparison, triple):
+    node, sr, bicubic = triple
+    other, otherBicubic = mrml.addResult(node, resultFor(node, 2))
+    _setLook(other, 10, 5, "vtkMRMLColorTableNodeRed", False)
+    comparison.show(node, sr, bicubic, original=True)
+    _setLook(sr, 400, 40, "vtkMRMLColorTableNodeGreen", True)
+    comparison.show(node, other, otherBicubic, original=True)
+    looks = {_look(each) for each in (node, other, otherBicubic)}
+    assert looks == {(400, 40, "vtkMRMLColorTableNodeGreen", 1)}
+
+
+def test_withoutTheInputTheResultIsFollowed(comparison, triple, scene):
+    node, sr, bicubic = triple
+    scene.RemoveNode(node)
+    _setLook(sr, 400, 40, "vtkMRMLColorTableNodeRed", True)
+    comparison.show(None, sr, bicubic)
+    assert _look(bicubic) == _look(sr) == (400, 40, "vtkMRMLColorTableNodeRed", 1)
+
+
+def _setLook(node, window: float, level: float, colorNodeID: str, isInverted: bool) -> None:
+    display = node.GetDisplayNode()
+    display.AutoWindowLevelOff()
+    display.SetWindowLevel(window, level)
+    display.SetAndObserveColorNodeID(colorNodeID)
+    display.SetInvertDisplayScalarRange(isInverted)
+
+
+def _look(node) -> tuple:
+    display = node.GetDisplayNode()
+    return *_levels(node), display.GetColorNodeID(), display.GetInvertDisplayScalarRange()
 
 
 def test_newDisplayNodeIsFollowed(comparison, triple, scene):
@@ -216,11 +259,13 @@ def test_newDisplayNodeIsFollowed(comparison, triple, scene):
     assert _levels(sr) == (123, 45)
 
 
-def test_colorTableIsShared(comparison, triple):
+def test_colorTableAndInversionAreShared(comparison, triple):
     node, sr, bicubic = triple
     comparison.show(node, sr, bicubic)
     sr.GetDisplayNode().SetAndObserveColorNodeID("vtkMRMLColorTableNodeInvertedGrey")
     assert bicubic.GetDisplayNode().GetColorNodeID() == "vtkMRMLColorTableNodeInvertedGrey"
+    sr.GetDisplayNode().SetInvertDisplayScalarRange(True)
+    assert bicubic.GetDisplayNode().GetInvertDisplayScalarRange()
 
 
 def _levels(node) -> tuple[float, float]:
@@ -367,6 +412,18 @@ def test_anotherLayoutOfTheUserStays(comparison, triple, views, endings):
     assert views.layoutNode.GetViewArrangement() == slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView
     comparison.hide()
     assert views.layoutNode.GetViewArrangement() == slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView
+
+
+def test_maximizedViewsGoWithTheirLayout(comparison, triple, views, scene):
+    """A double click maximizes a view: Slicer's layout node would show it alone in any other layout, too."""
+    views.layoutNode.AddMaximizedViewNode(scene.GetNodeByID("vtkMRMLSliceNodeRed"))
+    comparison.show(*triple)
+    assert views.layoutNode.GetNumberOfMaximizedViewNodes() == 0
+    views.layoutNode.AddMaximizedViewNode(comparison.logics[SR_VIEW].GetSliceNode())
+    assert comparison.shown
+    comparison.hide()
+    assert views.layoutNode.GetNumberOfMaximizedViewNodes() == 0
+    assert views.layoutNode.GetViewArrangement() == FOUR_UP
 
 
 def test_layoutLeftBehindIsNotComeBackTo(comparison, triple, views):

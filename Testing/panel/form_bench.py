@@ -59,7 +59,8 @@ def parameterNodeClass():
     annotations = {
         **dict.fromkeys(("inputVolume", "srVolume", "bicubicVolume"), image),
         "roi": Union[slicer.vtkMRMLMarkupsROINode, None],  # noqa: UP007
-        **dict.fromkeys(("modelFamily", "extent", "device", "precision", "orientation"), str),
+        **dict.fromkeys(("modelFamily", "automaticModelFamily", "extent", "device"), str),
+        **dict.fromkeys(("precision", "orientation"), str),
         **dict.fromkeys(("allTimePoints", "makeBicubic", "keepConsistent"), bool),
         **dict.fromkeys(("showOriginal", "showDifference", "showVoxels"), bool),
         "scale": int,

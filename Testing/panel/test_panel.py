@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from Testing.panel.fakes import FakeCatalog, card, clickUpscale
 
@@ -75,6 +76,50 @@ def test_modelFollowsTheVolumeUntilOneIsChosen(openPanel, addVolume):
     widget.ui.modelFamilyComboBox.currentIndex = 1
     widget.ui.inputVolumeSelector.setCurrentNode(fundus)
     assert widget._parameterNode.modelFamily == "grey-good"
+
+
+@pytest.mark.parametrize("scene_", ["saved", "of an earlier version"])
+def test_aModelThatWasChosenIsKeptInASavedScene(openPanel, addVolume, scene, tmp_path, scene_):
+    """Even the one that is preselected without a volume."""
+    import slicer
+
+    widget = openPanel()
+    widget.ui.inputVolumeSelector.setCurrentNode(addVolume("fundus", channels=3))
+    assert widget._parameterNode.modelFamily == "color-gan"
+    box = widget.ui.modelFamilyComboBox
+    box.currentIndex = box.findData("grey-fast")
+    if scene_ == "of an earlier version":
+        widget._parameterNode.parameterNode.UnsetParameter("automaticModelFamily")
+    slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    scene.Clear(0)
+    assert widget._parameterNode.modelFamily == "grey-fast", "preselected"
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    widget.enter()
+    assert widget._parameterNode.inputVolume.GetName() == "fundus"
+    assert widget._parameterNode.modelFamily == "grey-fast" == box.currentData
+
+
+def test_aModelThatWasNotChosenFollowsTheVolumeOfASavedScene(openPanel, addVolume, scene, tmp_path):
+    import slicer
+
+    addVolume("fundus", channels=3)
+    widget = openPanel()
+    slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    scene.Clear(0)
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    widget.enter()
+    assert widget._parameterNode.modelFamily == "color-gan"
+    widget.ui.inputVolumeSelector.setCurrentNode(addVolume())
+    assert widget._parameterNode.modelFamily == "grey-fast"
+
+
+def test_aModelThatIsGoneIsReplaced(openPanel, addVolume):
+    addVolume()
+    widget = openPanel()
+    widget._parameterNode.modelFamily = "deleted"
+    assert widget._parameterNode.modelFamily == "grey-fast"
+    widget.ui.inputVolumeSelector.setCurrentNode(addVolume("fundus", channels=3))
+    assert widget._parameterNode.modelFamily == "color-gan"
 
 
 def test_modelsForComparisonComeLast(openPanel, module, worker):

@@ -99,6 +99,21 @@ def test_thePreviousLayoutComesBack(opened, layoutManager):
     assert layoutManager.layout == 6
 
 
+def test_aMaximizedViewDoesNotHideTheOthers(opened, layoutManager):
+    """A double click maximizes a view."""
+    layoutNode = layoutManager.layoutLogic().GetLayoutNode()
+    layoutNode.AddMaximizedViewNode(layoutManager.sliceWidget("Red").mrmlSliceNode())
+    opened.ui.compareButton.click()
+    assert names(layoutManager) == ["CT head SR x4", "CT head bicubic x4"]
+    layoutNode.AddMaximizedViewNode(layoutManager.sliceWidget("SuperResolutionSR").mrmlSliceNode())
+    assert names(layoutManager) == ["CT head SR x4"]
+    opened.ui.originalCheckBox.click()
+    assert names(layoutManager) == ["CT head SR x4", "CT head bicubic x4", "CT head"]
+    layoutNode.AddMaximizedViewNode(layoutManager.sliceWidget("SuperResolutionSR").mrmlSliceNode())
+    opened.ui.compareButton.click()
+    assert layoutManager.sliceViewNames() == ["Red", "Green", "Yellow"]
+
+
 def test_bothViewsAreRendered(opened, layoutManager):
     """The pictures on the screen: the same place, so hardly different, and not empty."""
     from SuperResolutionLib.mrml_offscreen import sliceImage
@@ -157,6 +172,7 @@ def test_flickerButtonAndKey(opened, layoutManager, mainWindow):
     assert names(layoutManager)[0] == "CT head bicubic x4"
     (shortcut,) = mainWindow.findChildren(qt.QShortcut)
     assert shortcut.key.toString() == "K"
+    assert "(K)" in opened.ui.flickerButton.text and "key K " in opened.ui.flickerButton.toolTip
     shortcut.activated.emit()
     assert names(layoutManager)[0] == "CT head SR x4"
     opened.view.hide()

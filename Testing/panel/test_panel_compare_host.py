@@ -31,6 +31,16 @@ def test_layoutsOfSlicer(layoutManager):
     assert sum(widths) == pytest.approx(layoutManager.widget.width, abs=4)
 
 
+def test_maximizedViewIsAloneUntilAnotherLayout(layoutManager):
+    layoutNode = layoutManager.layoutLogic().GetLayoutNode()
+    layoutNode.AddMaximizedViewNode(layoutManager.sliceWidget("Green").mrmlSliceNode())
+    assert (layoutManager.sliceViewNames(), layoutManager.layout) == (["Green"], 3)
+    layoutNode.SetViewArrangement(6)  # one red view
+    assert layoutManager.sliceViewNames() == ["Green"], "as in Slicer, whose menu lets go of it first"
+    layoutManager.setLayout(3)
+    assert layoutManager.sliceViewNames() == ["Red", "Green", "Yellow"]
+
+
 def test_viewsPaintWhatTheyShow(layoutManager, scene):
     import slicer
 

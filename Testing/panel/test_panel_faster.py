@@ -17,7 +17,7 @@ def faster(module, monkeypatch):
 
     assert qt.QSettings().fileName().startswith(tempfile.gettempdir()), "never a person's own settings"
     qt.QSettings().remove(faster.ANSWERED)
-    monkeypatch.setattr(faster, "_isInstalled", lambda name: False)
+    monkeypatch.setattr(faster, "isInstalled", lambda name: False)
     yield faster
     qt.QSettings().remove(faster.ANSWERED)
 
@@ -40,7 +40,7 @@ def test_itIsNotOfferedWhereItDoesNotHelp(faster, seconds, device, devices):
 
 
 def test_itIsNotOfferedWhereItIs(faster, monkeypatch):
-    monkeypatch.setattr(faster, "_isInstalled", lambda name: name == "openvino")
+    monkeypatch.setattr(faster, "isInstalled", lambda name: name == "openvino")
     assert not faster.offer(600, "cpu", CPU, confirm=pytest.fail, install=pytest.fail)
 
 

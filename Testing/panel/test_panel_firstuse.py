@@ -14,7 +14,7 @@ def firstuse(module, monkeypatch):
     from SuperResolutionPanel import firstuse
 
     firstuse.installed = set()
-    monkeypatch.setattr(firstuse, "_isInstalled", lambda name: name in firstuse.installed)
+    monkeypatch.setattr(firstuse, "isInstalled", lambda name: name in firstuse.installed)
     monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
     monkeypatch.setitem(sys.modules, "slicer.packaging", None)
     return firstuse

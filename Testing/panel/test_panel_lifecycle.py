@@ -57,13 +57,33 @@ def test_leavingAndComingBackWhileRunning(openPanel, addVolume, worker):
     assert isReady(widget)
 
 
-def test_leavingLetsGoOfTheParameterNode(openPanel, addVolume):
+@pytest.fixture(params=[True, False], ids=["newer Slicer", "Slicer 5.10"])
+def asInSlicer(request, module, monkeypatch):
+    """The parameter node removes its observer when it is disconnected from the form, or leaves it."""
+    from Testing.panel_host.parameter_gui import Connections
+
+    monkeypatch.setattr(Connections, "removesObserver", request.param)
+
+
+def test_leavingLetsGoOfTheParameterNode(asInSlicer, openPanel, addVolume):
     addVolume()
     widget = openPanel()
-    wrapper = weakref.ref(widget._parameterNode)
+    node, wrapper = widget._parameterNode.parameterNode, weakref.ref(widget._parameterNode)
     widget.exit()
     gc.collect()
     assert wrapper() is None
+    assert not node.HasObserver("ModifiedEvent")
+
+
+def test_leavingWhileSomethingIsInstalled(openPanel, addVolume, worker, firstUse, errorsShown):
+    addVolume()
+    widget = openPanel()
+    firstUse.ensure = lambda: widget.exit() or True  # the installation lets events through
+    clickUpscale(widget)
+    assert errorsShown == []
+    assert "CT head SR x4" in volumeNames()
+    widget.enter()
+    assert isReady(widget)
 
 
 def test_sceneClosedInAnotherModule(openPanel, addVolume, scene):
@@ -209,6 +229,23 @@ class FakeSampleDataLogic:
         assert path == "cache/CT-chest.nrrd"
         voxels = np.arange(2 * 8 * 12, dtype=np.int16).reshape(2, 8, 12)
         return slicer.util.addVolumeFromArray(voxels, ijkToRAS=np.diag((0.5, 0.5, 3, 1.0)), name=name)
+
+
+@pytest.mark.parametrize("hasTitles", [False, True], ids=["Slicer 5.10", "newer Slicer"])
+def test_sampleDataAreUnderTheTitleOfTheModule(module, monkeypatch, hasTitles):
+    import types
+
+    from SuperResolutionPanel import sampledata
+
+    titles, registered = {}, []
+    logic = types.SimpleNamespace(registerCustomSampleDataSource=lambda **source: registered.append(source))
+    if hasTitles:
+        logic.registerCustomSampleDataCategory = lambda name, title: titles.update({name: title})
+    monkeypatch.setitem(sys.modules, "SampleData", types.SimpleNamespace(SampleDataLogic=logic))
+    sampledata.register()
+    category = registered[0]["category"]
+    assert titles.get(category, category) == "Super-Resolution"
+    assert len(titles) == hasTitles
 
 
 def test_sampleDataShowTheSamePlaceTwice(module, scene, monkeypatch):

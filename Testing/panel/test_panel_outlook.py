@@ -109,6 +109,46 @@ def test_anOutputThatDoesNotFitIsSaid(outlook, monkeypatch):
     assert "terminal" not in seen.tooLarge and not seen.refusal
 
 
+@pytest.mark.parametrize(
+    ("memory", "space", "timePoints", "makeBicubic", "said"),
+    [
+        (110, 10**6, 1, True, ""),
+        (110, 10**6, 3, True, "need 115 MB of memory, more than 90% of the 110 MB that are free"),
+        (110, 10**6, 3, False, ""),
+        (None, 10**6, 3, True, ""),
+        (10**6, 110, 1, True, ""),
+        (10**6, 110, 3, True, "needs 119 MB for files in"),
+        (10**6, 110, 3, False, ""),
+        (10**6, 20, 1, False, "more than 90% of the 20 MB that are free there"),
+    ],
+)
+def test_theResultsOfAllTimePointsMustFit(outlook, monkeypatch, memory, space, timePoints, makeBicubic, said):
+    """Sizes in MB: an input of 1.2 and outputs of 19.2, all kept as files until they are copied into the scene."""
+    import shutil
+
+    import slicer
+
+    from SuperResolutionPanel import outlook as module
+
+    def usage(folder):
+        assert str(folder) == slicer.app.temporaryPath
+        return types.SimpleNamespace(free=space * 10**6)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    monkeypatch.setattr(module, "_freeMemory", lambda: None if memory is None else memory * 10**6)
+    seen = outlook(addImage((10, 200, 300)), card(), makeBicubic=makeBicubic, timePoints=timePoints)
+    assert seen.line and not seen.refusal
+    assert said in seen.tooLarge and bool(seen.tooLarge) == bool(said)
+    assert seen.warnings == ((seen.tooLarge,) if said else ())
+
+
+def test_aFolderThatIsGoneIsLeftToTheRun(outlook, monkeypatch, tmp_path):
+    import slicer
+
+    monkeypatch.setattr(slicer.app, "temporaryPath", str(tmp_path / "gone"))
+    assert not outlook(addImage((2, 200, 200)), card()).tooLarge
+
+
 def test_aBrokenGeometryIsRefused(outlook):
     import numpy as np
     import slicer

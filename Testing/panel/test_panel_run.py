@@ -225,6 +225,26 @@ def test_failureIsOneSentence(openPanel, addVolume, worker, monkeypatch, error, 
     assert isReady(widget)
 
 
+@pytest.mark.parametrize("error", [None, ModelError("No.")])
+def test_aFailureOfThePanelItselfIsShown(openPanel, addVolume, worker, monkeypatch, error):
+    import slicer
+
+    def fail(nodes):
+        raise ZeroDivisionError("in the panel")
+
+    shown = []
+    monkeypatch.setattr(slicer.util, "errorDisplay", lambda text, detailedText="": shown.append((text, detailedText)))
+    addVolume()
+    widget = openPanel()
+    monkeypatch.setattr(widget._run, "_onEnd", fail)
+    worker.error = error
+    clickUpscale(widget)
+    ((sentence, details),) = shown
+    assert sentence == widget.ui.statusLabel.text == "Upscaling failed unexpectedly: in the panel"
+    assert "ZeroDivisionError" in details and ("ModelError" in details) == (error is not None)
+    assert isReady(widget) and widget.ui.inputsCollapsibleButton.enabled
+
+
 def test_panelIsReadyBeforeTheDialogOpens(openPanel, addVolume, worker, monkeypatch):
     import slicer
 

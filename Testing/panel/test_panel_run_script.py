@@ -80,6 +80,16 @@ def test_errorOfACallbackEndsTheRun(logic, addVolume, worker):
     assert worker.jobs[0].state == "cancelled" and worker.jobs[0].isReleased
 
 
+def test_errorOfTheLastCallbackIsLogged(logic, addVolume, worker, caplog):
+    def fail(*_about):
+        raise ZeroDivisionError("in the script")
+
+    run = logic.upscale(addVolume(), "grey-fast", waitForCompletion=False, completed=fail)
+    waitUntil(lambda: not run.running)
+    assert run.error is None and len(run.nodes) == 2 and worker.jobs[0].isReleased
+    assert "ZeroDivisionError: in the script" in caplog.text
+
+
 def test_aSecondRunIsRefused(logic, addVolume):
     node = addVolume()
     run = logic.upscale(node, "grey-fast", waitForCompletion=False)

@@ -56,6 +56,18 @@ def test_anotherModelGetsItsOwnSequence(openPanel, heart):
     assert series.volume(0).array.shape == (2, 24, 32)
 
 
+def test_whatDoesNotFitIsRefusedBeforeTheRun(openPanel, heart, worker, errorsShown, monkeypatch):
+    from SuperResolutionPanel import outlook
+
+    monkeypatch.setattr(outlook, "_freeMemory", lambda: 15_000)  # enough for one time point, with 3 kB an output
+    widget = openOnAll(openPanel)
+    clickUpscale(widget)
+    assert worker.calls == [] and "The results of all time points need" in errorsShown[0]
+    widget.ui.allTimePointsCheckBox.checked = False
+    clickUpscale(widget)
+    assert len(worker.calls) == 1
+
+
 def test_onlyTheShownTimePoint(openPanel, heart, worker):
     clickUpscale(openPanel())
     assert len(worker.calls) == 1

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
+import inspect
 import os
+import re
 import subprocess
 import sys
+import unittest
 from pathlib import Path
+
+import pytest
 
 from Testing.tiny_model import write_model
 
@@ -52,3 +58,24 @@ def test_panelOpensWithoutTorch(tmp_path):
     assert "edsr-ise-test-psnr" in said["families"]
     assert said["enabled"] == "True"
     assert "PyTorch extension" in said["status"]
+
+
+def isSkipped(case, name: str) -> bool:
+    return any(getattr(each, "__unittest_skip__", False) for each in (case, getattr(case, name)))
+
+
+def test_whatSlicersOwnTestsComputeIsSkipped(module, monkeypatch):
+    """They must not begin to download torch."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for name in ("SuperResolutionLogicTest", "SuperResolutionPanelTest"):
+        specification = importlib.util.spec_from_file_location(name, ROOT / "Testing" / f"{name}.py")
+        tests = importlib.util.module_from_spec(specification)
+        specification.loader.exec_module(tests)
+        case = getattr(tests, name)
+        sources = {
+            each: inspect.getsource(getattr(case, each)) for each in unittest.TestLoader().getTestCaseNames(case)
+        }
+        computing = [each for each, source in sources.items() if re.search(r"upscale\(|applyButton.click", source)]
+        assert computing and all(isSkipped(case, each) for each in computing)
+    with pytest.raises(unittest.SkipTest, match="needs torch"):
+        module.SuperResolutionTest().test_upscale()

@@ -59,6 +59,7 @@ class LayoutManager:
         return self._layoutNode.GetViewArrangement()
 
     def setLayout(self, number: int) -> None:
+        self._layoutNode.RemoveAllMaximizedViewNodes()
         self._layoutNode.SetViewArrangement(number)
 
     def layoutLogic(self):
@@ -84,9 +85,11 @@ class LayoutManager:
         self._build()
 
     def _build(self) -> None:
-        description = self._layoutNode.GetLayoutRootElement()
         wanted = self._layoutNode.GetCurrentLayoutDescription()
-        if description is None or (self._content is not None and self._content.description == wanted):
+        for index in range(self._layoutNode.GetNumberOfMaximizedViewNodes()):
+            maximized = self._layoutNode.GetMaximizedViewNode(index)
+            wanted = self._logic.GetMaximizedViewLayoutDescription(maximized, wanted)
+        if not wanted or (self._content is not None and self._content.description == wanted):
             return
         for sliceWidget in self._sliceWidgets.values():
             sliceWidget.setParent(None)
@@ -95,7 +98,7 @@ class LayoutManager:
             self.widget.layout().removeWidget(self._content)
             self._content.deleteLater()
         self._shown = []
-        self._content = self._box(description)
+        self._content = self._box(vtk.vtkXMLUtilities.ReadElementFromString(wanted))
         self._content.description = wanted
         self.widget.layout().addWidget(self._content)
         self.widget.layout().activate()

@@ -24,6 +24,8 @@ ANY_NUMBER = (float("-inf"), float("inf"))
 class Connections:
     """The widgets that are connected to one wrapper, by tag; the first tag is 0, which is false."""
 
+    removesObserver = True  # when they are disconnected; Slicer 5.10 does not
+
     def __init__(self, wrapper):
         self._wrapper = wrapper
         self._connected = {}  # tag -> (connectors, tag of the node's observer)
@@ -49,7 +51,7 @@ class Connections:
         connectors, observer = self._connected.pop(tag, ((), None))
         for connector in connectors:
             connector.disconnect()
-        if observer is not None:
+        if observer is not None and self.removesObserver:
             self._wrapper.RemoveObserver(observer)
 
     def _updateParameter(self, connector, *_value):

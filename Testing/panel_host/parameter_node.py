@@ -159,7 +159,7 @@ class _ParameterNode:
         weakref.finalize(self, parameterNode.RemoveObserver, parameterNode.AddObserver("ModifiedEvent", refresh))
 
     def __setattr__(self, name, value):
-        if not name.startswith("_") and name != "parameterNode" and name not in self.allParameters:
+        if not name.startswith("_") and name != "parameterNode" and not hasattr(type(self), name):
             raise AttributeError(f"{type(self).__name__} has no parameter {name!r}")
         super().__setattr__(name, value)
 

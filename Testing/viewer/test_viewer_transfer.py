@@ -8,9 +8,11 @@ import shutil
 import numpy as np
 import pytest
 
+from SuperResolutionLib.errors import SuperResolutionError
 from SuperResolutionLib.files import read_volume, write_volume
 from SuperResolutionLib.geometry import refine
 from SuperResolutionLib.volume import Volume
+from SuperResolutionViewer.transfer import _read
 from Testing.viewer import driver
 from Testing.viewer.conftest import MOST_MEGABYTES, PATIENCE, phantom
 
@@ -104,6 +106,14 @@ def test_rubbish_is_refused_in_one_sentence(page, viewer, volume_file, tmp_path,
     assert files_of(viewer) == []
     page.click(".error-text button")
     driver.wait_for(page, "() => !window.trame.state.get('error')")
+
+
+@pytest.mark.parametrize("name", ["scan.nii", r"scan\d.nii", r"a\1.nii", r"\g<0>.nii"])
+def test_a_name_is_said_as_it_is(tmp_path, name):
+    (tmp_path / "000001.nii").write_bytes(b"no image at all" * 100)
+    with pytest.raises(SuperResolutionError) as caught:
+        _read(tmp_path, name, 1)
+    assert name in str(caught.value) and str(tmp_path) not in str(caught.value)
 
 
 def test_a_name_with_a_path_in_it_is_only_a_name(page, viewer, volume_file):

@@ -156,6 +156,19 @@ def test_nothing_is_replaced_during_a_run(work):
     work.open(volume(3, 20, 24))
 
 
+@pytest.mark.parametrize(
+    ("dtype", "most"), [(np.uint8, 255), (np.uint16, 50_000), (np.float32, 1.0)], ids=["8 bits", "16 bits", "fractions"]
+)
+def test_colors_are_shown_from_dark_to_light(work, dtype, most):
+    channels = [np.linspace(0, share * most, 64 * 64).reshape(1, 64, 64) for share in (1, 0.5, 0.25)]
+    work.open(Volume(np.stack(channels, axis=-1).astype(dtype), np.eye(4), "photo"))
+    display = work.input_node.GetDisplayNode()
+    ends = np.array([-0.5, 0.5]) * display.GetWindow() + display.GetLevel()
+    if dtype == np.uint8:
+        assert ends.tolist() == [0, 255]
+    np.testing.assert_allclose(ends, (0, most), atol=0.02 * most)
+
+
 def test_an_image_without_values_is_refused(work):
     work.open(volume(4, 30, 40))
     nothing = Volume(np.full((1, 8, 8), np.nan, np.float32), np.eye(4), "nothing")

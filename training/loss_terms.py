@@ -18,6 +18,8 @@ _FEATURES = {"backbone": "vgg19", "layer": None, "weights": None, "preprocessing
 
 #: Every loss with its options and their defaults.
 #: l1, mse: of the pixels. consistency: L1 between the shrunk output and the input (for inputs made by bicubic alone).
+#: pattern: mean square of what the errors of a patch have in common at each place within an input pixel: a pattern that
+#: repeats with the input's pixels, of which a discriminator and a perceptual loss may be fond.
 #: tv: mean absolute (power 1) or squared (power 2) difference of neighbours, rows plus columns.
 #: perceptual: L1 or MSE of feature maps, or "unit", the squared distance of their channel vectors brought to length 1
 #: (Zhang et al., CVPR 2018, without the learned weights), to which every layer and every contrast count alike;
@@ -28,6 +30,7 @@ _FEATURES = {"backbone": "vgg19", "layer": None, "weights": None, "preprocessing
 OPTIONS = {
     "l1": {},
     "mse": {},
+    "pattern": {},
     "tv": {"power": 2},
     "perceptual": {**_FEATURES, "criterion": "l1"},
     "adversarial": {"kind": "standard"},
@@ -100,7 +103,5 @@ def _read_term(name: str, value) -> Term:
 
 def _number(name: str, option: str, value) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
-        raise UsageError(
-            f"The {option} of the loss {name} is a number of 0 or more, not {value!r} (YAML reads 2.0e-8, not 2e-8)."
-        )
+        raise UsageError(f"The {option} of the loss {name} is a number of 0 or more, not {value!r}.")
     return float(value)

@@ -26,6 +26,7 @@ TINY = 1e-12
 TITLES = {
     "l1": "L1",
     "mse": "MSE",
+    "pattern": "pattern of the input's pixels",
     "tv": "total variation (power {power})",
     "perceptual": "perceptual {criterion} on {features}",
     "adversarial": "adversarial ({kind})",
@@ -142,6 +143,8 @@ class GeneratorLosses:
             return (bicubic_downsample(one, one.shape[-1] // lr.shape[-1]) - lr.float()).abs().mean()
         if name == "perceptual":
             values = [self._perceptual(term, one, truth) for one, truth in pairs]
+        elif name == "pattern":
+            values = [repeated(one - truth, one.shape[-1] // lr.shape[-1]) for one, truth in pairs]
         elif name == "tv":
             values = [total_variation(one, options["power"]) for one, _ in pairs]
         else:
@@ -200,6 +203,13 @@ def total_variation(image: Tensor, power: int) -> Tensor:
     """Mean difference of neighbouring rows plus that of columns, absolute or squared."""
     rows, columns = image.diff(dim=-2), image.diff(dim=-1)
     return rows.abs().pow(power).mean() + columns.abs().pow(power).mean()
+
+
+def repeated(error: Tensor, scale: int) -> Tensor:
+    """Mean square of the tile of ``scale`` x ``scale`` pixels that is the mean of all such tiles of each image."""
+    height, width = (length // scale for length in error.shape[-2:])
+    tiles = error.reshape(*error.shape[:2], height, scale, width, scale)
+    return tiles.mean(dim=(2, 4)).square().mean()
 
 
 @contextmanager

@@ -18,7 +18,8 @@ from training.candidates import ENSEMBLE, MODEL, Candidate, find_candidate
 from training.evaluate import evaluate
 from training.protocols import our_case
 from training.zoo import command, measure
-from training.zoo.facts import facts_lines, slice_seconds, weights_facts
+from training.zoo.facts import Facts, facts_lines, slice_seconds, weights_facts
+from training.zoo.kept import keep
 from training.zoo.page import BEGIN, END, model_list, with_list
 from training.zoo.store import Store
 
@@ -72,8 +73,8 @@ def zoo(tmp_path_factory, data):
         yield folder
 
 
-def report(data, *more) -> int:
-    return main(["zoo-report", str(data), "--models", "others", "--no-distance", "--device", "cpu", *more])
+def report(data, *more, models="others") -> int:
+    return main(["zoo-report", str(data), "--models", models, "--no-distance", "--device", "cpu", *more])
 
 
 def page_of(zoo) -> str:
@@ -121,6 +122,40 @@ def test_a_second_report_measures_nothing_and_draws_what_is_kept(zoo, data, caps
     said = capsys.readouterr().out
     assert "(ours)" not in said and "span-textures-x2-psnr is left out" in said
     assert page_of(zoo) == first and (zoo / "docs" / "models" / f"curve-{GAN}.png").is_file()
+
+
+def test_what_does_not_ship_stays_on_the_page_without_its_weights(zoo, data, capsys):
+    first = page_of(zoo)
+    assert report(data, "--ensemble", models="no such folder") == 0
+    assert page_of(zoo) == first and first.count(f"`{PHASE}` (not bundled)") > 3
+    (scores,) = (zoo / "docs" / "models" / "others").glob("*/scores.json")
+    assert scores.parent.name == PHASE
+    whole = scores.read_text()
+    content = json.loads(whole)
+    content["facts"]["on"] = "another processor"
+    scores.write_text(json.dumps(content))
+    assert report(data, "--ensemble", models="no such folder") == 0
+    rows = [line for line in page_of(zoo).splitlines() if line.startswith(f"| `{PHASE}` |") and "MiB" in line]
+    assert len(rows) == 1 and rows[0].endswith("|  |"), "another processor's seconds do not stand beside this one's"
+    assert "Those of another machine are left out." in page_of(zoo)
+    content["basis"] = {label: "other images" for label in content["basis"]}
+    scores.write_text(json.dumps(content))
+    assert report(data, "--ensemble", models="no such folder") == 0
+    tables = section(page_of(zoo), "### NIH ChestX-ray14, x4: 2 images")
+    assert GAN in tables and PHASE not in tables, "measured on other images"
+    scores.write_text(whole[:40])
+    capsys.readouterr()
+    assert report(data, models="no such folder") == 1 and "remove the folder" in capsys.readouterr().err
+    assert report(data, "--ensemble") == 0
+    assert page_of(zoo) == first and scores.read_text() == whole
+
+
+def test_a_model_that_ships_by_now_is_not_kept_apart(zoo, tmp_path):
+    card = load_card(zoo / "bundled" / GAN)
+    (tmp_path / GAN).mkdir()
+    shipped = measure.Zoo([card], {GAN}, {GAN: None}, None, [], {})
+    keep(shipped, {}, tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_readme_lists_what_ships(zoo):
@@ -184,7 +219,8 @@ def test_facts_are_read_off_the_file(zoo):
     net = find_candidate(str(zoo / "bundled" / GAN), "cpu").model.net
     assert count == sum(parameter.numel() for parameter in net.parameters()) and precision == "float32"
     assert size == card.weights.stat().st_size
-    text = "\n".join(facts_lines([card], {GAN: 0.123}, "a processor, 2 threads"))
+    facts = {GAN: Facts(count, precision, size, 0.123, "a processor, 2 threads")}
+    text = "\n".join(facts_lines([card], facts, "a processor, 2 threads"))
     assert f"{count:,}" in text and "0.12" in text and "not recorded" in text and "a processor" in text
 
 

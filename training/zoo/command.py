@@ -15,8 +15,9 @@ from ..features import distance_features
 from ..report import card_entries, summarize
 from .curves import keep_curves
 from .domains import DOMAINS, set_label
-from .facts import processor, speeds
+from .facts import find_facts
 from .gallery import Picture, draw_curves, draw_domain, remove_others
+from .kept import keep, read_kept
 from .measure import Zoo, find_cards, measure
 from .page import page, with_list
 from .store import Store
@@ -26,6 +27,9 @@ from .targets import home_sets
 LARGEST = 3 * 10**6
 
 PAGE, PICTURES = "MODELS.md", "models"
+
+#: In the folder of the pictures: what was measured of models that do not ship.
+OTHERS = "others"
 
 
 def run(options) -> None:
@@ -46,11 +50,17 @@ def run(options) -> None:
     cards, bundled = find_cards(options.models)
     store = Store(options.cache, data, features, shown)
     zoo = measure(cards, bundled, data, store, options.ensemble, options.device)
-    seconds = speeds(list(zoo.candidates.values()), options.cache)
+    measured = list(zoo.candidates.values())
+    facts = find_facts(measured, options.cache)
     if options.write:
-        write_cards(list(zoo.candidates.values()), home_entries(zoo))
+        write_cards(measured, home_entries(zoo))
+    others = options.docs / PICTURES / OTHERS
+    keep(zoo, facts, others)
+    for one in read_kept(zoo, others):
+        zoo.add(one.card, one.entries)
+        facts[one.card.id] = one.facts
     pictures = draw(zoo, options.docs, options.runs)
-    text = page(zoo, seconds, processor(), pictures, options.docs)
+    text = page(zoo, facts, pictures, options.docs)
     replace_file(options.docs / PAGE, lambda place: Path(place).write_text(text, encoding="utf-8"))
     replace_file(options.readme, lambda place: Path(place).write_text(readme, encoding="utf-8"))
     print(options.docs / PAGE)

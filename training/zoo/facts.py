@@ -8,6 +8,7 @@ import platform
 import statistics
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,6 +24,16 @@ from ..export import replace_file
 SIDE, TIMES, LONG = 256, 3, 5.0
 
 SPEEDS = "speeds.json"
+
+
+class Facts(NamedTuple):
+    """A model's parameters, precision and bytes of weights, seconds a slice, and the processor that took them."""
+
+    parameters: int
+    precision: str
+    size: int
+    seconds: float
+    on: str
 
 
 def processor() -> str:
@@ -75,6 +86,12 @@ def speeds(candidates: list[Candidate], folder: Path, log=print) -> dict[str, fl
     return result
 
 
+def find_facts(candidates: list[Candidate], folder: Path, log=print) -> dict[str, Facts]:
+    """The facts of models by their ids; ``folder`` as in ``speeds``."""
+    seconds, on = speeds(candidates, folder, log), processor()
+    return {one.name: Facts(*weights_facts(one.card), seconds[one.name], on) for one in candidates}
+
+
 def weights_facts(card: ModelCard) -> tuple[int, str, int]:
     """Parameters, precision and bytes of a model's weights, read from the file."""
     from safetensors import safe_open
@@ -87,18 +104,20 @@ def weights_facts(card: ModelCard) -> tuple[int, str, int]:
     return count, ", ".join(names.get(kind, kind) for kind in kinds), os.path.getsize(card.weights)
 
 
-def facts_lines(cards: list[ModelCard], seconds: dict[str, float], on: str) -> list[str]:
-    """Tables: what a model is, how it was trained, and on which images. ``on``: the processor that was timed."""
+def facts_lines(cards: list[ModelCard], facts: dict[str, Facts], on: str) -> list[str]:
+    """Tables: what a model is, how it was trained, and on which images. ``on``: whose seconds are shown."""
     lines = [
         "| model | architecture | parameters | weights | license | seconds a slice |",
         "|---|---|---:|---|---|---:|",
     ]
     for card in cards:
-        count, precision, size = weights_facts(card)
-        cells = [f"`{card.id}`", card.architecture, f"{count:,}", f"{size / 2**20:.2f} MiB, {precision}"]
-        lines.append("| " + " | ".join([*cells, card.license, f"{seconds[card.id]:.2f}"]) + " |")
+        fact = facts[card.id]
+        cells = [f"`{card.id}`", card.architecture, f"{fact.parameters:,}"]
+        cells += [f"{fact.size / 2**20:.2f} MiB, {fact.precision}", card.license]
+        lines.append("| " + " | ".join([*cells, f"{fact.seconds:.2f}" if fact.on == on else ""]) + " |")
     lines += ["", f"Seconds: one slice of {SIDE} x {SIDE} pixels, enlarged and made consistent ({on}; the median of"]
-    lines += [f"{TIMES} runs, of one where it took more than {LONG:g} s).", ""]
+    elsewhere = "" if all(facts[card.id].on == on for card in cards) else " Those of another machine are left out."
+    lines += [f"{TIMES} runs, of one where it took more than {LONG:g} s).{elsewhere}", ""]
     lines += ["| model | trained on | steps | hours | hardware | loss |", "|---|---|---:|---:|---|---|"]
     for card in cards:
         training = card.card["training"]

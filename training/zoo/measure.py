@@ -23,7 +23,7 @@ class Zoo:
 
     Attributes:
         cards: of all models, in the order of tables: what ships, baselines among it last, then the others.
-        bundled: ids of those that ship. candidates: id -> the loaded model.
+        bundled: ids of those that ship. candidates: id -> the loaded model, of those measured for this report.
         store: parts for pictures, residuals. rows: of ``evaluate``. found: of ``targets.index``.
     """
 
@@ -33,6 +33,15 @@ class Zoo:
     store: Store
     rows: list[dict]
     found: dict[tuple, dict]
+
+    def add(self, card: ModelCard, entries: Sequence[dict]) -> None:
+        """Add a model that does not ship with the entries of ``summarize`` of an earlier report."""
+        self.cards = in_order([*self.cards, card], self.bundled)
+        self.found |= index(entries)
+
+    def basis(self, label: str) -> str:
+        """What measurements on a set depend on besides the model; see ``Store.basis``."""
+        return self.store.basis(label, {row["image"] for row in self.rows if row["set"] == label})
 
     def judged(self, domain: Domain, test_set: TestSet, scale: int | None = None) -> list[ModelCard]:
         """The cards of the models that are judged on a set, at a scale if one is given."""
@@ -82,7 +91,12 @@ def find_cards(models: Path | None, log=print) -> tuple[list[ModelCard], set[str
     for card in catalog.cards:
         if card not in cards:
             log(f"{card.id} is left out: there are no test sets for '{domain_of(card)}'.")
-    return sorted(cards, key=lambda card: (card.id not in bundled, card.baseline, card.family, card.scale)), bundled
+    return in_order(cards, bundled), bundled
+
+
+def in_order(cards: Sequence[ModelCard], bundled: set[str]) -> list[ModelCard]:
+    """As tables have them: what ships, baselines among it last, then the others."""
+    return sorted(cards, key=lambda card: (card.id not in bundled, card.baseline, card.family, card.scale))
 
 
 def measure(

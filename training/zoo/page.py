@@ -10,7 +10,7 @@ from SuperResolutionLib.errors import DataError
 
 from ..report import legend, summarize
 from .domains import DOMAINS
-from .facts import facts_lines, weights_facts
+from .facts import Facts, facts_lines, processor, weights_facts
 from .gallery import Picture, failure_lines
 from .measure import Zoo
 from .tables import claim_lines, overview_lines, phase_lines, set_lines, table, verdict_lines
@@ -30,20 +30,25 @@ Low-resolution images are made from the references by antialiased bicubic reduct
 that were blurred in just this way; on images of a real scanner with large pixels expect less.
 """
 
+#: Said where there are such models.
+_OTHERS = """Models that are *not bundled* stand here for comparison. What was measured of them is kept in
+[models/others](models/others), because the next report may be made without their weights.
+"""
+
 _FAILURES = (
     "Of every model that ships, the square of the anatomy in which it is worst against bicubic made consistent, among "
     "test images that may be shown here (among all, where none may); PSNR of the square's pixels in the anatomy."
 )
 
 
-def page(zoo: Zoo, seconds: dict[str, float], on: str, pictures: dict[str, list[Picture]], folder: Path) -> str:
+def page(zoo: Zoo, facts: dict[str, Facts], pictures: dict[str, list[Picture]], folder: Path) -> str:
     """The text of the page.
 
     Args:
-        seconds, on: of ``facts.speeds`` and ``facts.processor``.
+        facts: of every model by its id.
         pictures: key of a domain, or ``curves``, to its pictures. folder: where the page will be.
     """
-    lines = [INTRO, *_targets(zoo)]
+    lines = [INTRO, *([] if zoo.bundled.issuperset(facts) else [_OTHERS]), *_targets(zoo)]
     for domain in DOMAINS:
         scales = sorted({card.scale for test_set in domain.sets for card in zoo.judged(domain, test_set)})
         tables = [line for one in domain.sets for scale in scales for line in set_lines(zoo, domain, one, scale)]
@@ -58,7 +63,7 @@ def page(zoo: Zoo, seconds: dict[str, float], on: str, pictures: dict[str, list[
         lines += [f"No pictures of `{one.name}`: {one.credit}." for one in domain.sets if not one.parts] + [""]
     lines += ["## General models on all grey images", "", *overview_lines(zoo)]
     lines += ["## GAN models beside their own PSNR phases", "", *_phases_note(), *phase_lines(zoo, _phases(zoo))]
-    lines += ["## Size, speed and training", "", *facts_lines(zoo.cards, seconds, on)]
+    lines += ["## Size, speed and training", "", *facts_lines(zoo.cards, facts, processor())]
     if pictures.get("curves"):
         lines += ["## Curves of training", "", *_curves_note(), *_shown(pictures["curves"], folder)]
     lines += legend(summarize(zoo.rows), spread=False)

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import zipfile
+from collections.abc import Iterable
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -98,14 +99,28 @@ class Store:
         name = re.sub(r"[^A-Za-z0-9@.]+", "-", f"{about['set']}-{about['image']}-{about['protocol']}")
         return self.folder / f"{candidate.name}-{candidate.card.sha256[:12]}" / f"{name}.npz"
 
+    def basis(self, label: str, images: Iterable[str]) -> str:
+        """What measurements on images of a set depend on besides the model, in one word."""
+        return _word([*self._rules, [(image, self._image(label, image)) for image in sorted(images)]])
+
     def _key(self, about: dict, candidate: Candidate) -> str:
         """What the measurement depends on, in one word."""
+        version, rules, features = self._rules
+        parts = version, candidate.card.sha256, str(candidate.card.intensity), sorted(about.items()), rules, features
+        return _word([*parts, about["set"] in self.shown, self._image(about["set"], about["image"])])
+
+    @property
+    def _rules(self) -> tuple:
         features = self.features.about["sha256"] if self.features is not None else None
         rules = masks.RULES, protocols.RULES, patches.RULES, scoring.DISTANCE_REGIONS, resized.__doc__
-        image = file_sha256(locate(self.data, about["set"].rpartition(" ")[0]) / about["image"])
-        parts = VERSION, candidate.card.sha256, str(candidate.card.intensity), sorted(about.items()), rules, features
-        parts += about["set"] in self.shown, image
-        return sha256(json.dumps(parts).encode()).hexdigest()
+        return VERSION, rules, features
+
+    def _image(self, label: str, image: str) -> str:
+        return file_sha256(locate(self.data, label.rpartition(" ")[0]) / image)
+
+
+def _word(parts: list) -> str:
+    return sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _residual(scorer, planes: np.ndarray) -> dict[str, float]:

@@ -12,15 +12,15 @@ sys.path.insert(0, str(ROOT / "SuperResolution"))
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one subcommand; returns the exit status: 0, or 1 with one line on standard error."""
-    options = _parser().parse_args(arguments)
+    """Run one subcommand; returns the exit status: 0, or with one line on standard error 1, or 130 after Ctrl-C."""
     from SuperResolutionLib.errors import SuperResolutionError
 
-    if options.threads:
-        import torch
-
-        torch.set_num_threads(options.threads)
     try:
+        options = _parser().parse_args(arguments)
+        if options.threads:
+            import torch
+
+            torch.set_num_threads(options.threads)
         status = options.run(options) or 0
         sys.stdout.flush()
         return status
@@ -30,6 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
     except SuperResolutionError as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,6 +11,8 @@ import torch
 
 from SuperResolutionLib.errors import SuperResolutionError
 
+from .degradations import Degradation
+
 #: The table of steps that a run writes beside its checkpoint, and its column of seconds.
 STEPS, SECONDS = "steps.csv", "seconds"
 
@@ -35,7 +37,7 @@ def training_entry(config, state: dict, run: Path) -> dict:
         "hardware": state.get("hardware") or config.card.get("hardware") or describe_hardware(),
         "effort": config.effort,
         "phases": phases,
-        "degradation": _degradation(config.data.degradation),
+        "degradation": Degradation(config.data.degradation).describe(),
         "features": list(files.values()),
         "start": config.start,
     }
@@ -63,6 +65,9 @@ def _phases(config, state: dict) -> tuple[list[tuple], list[dict]]:
 def _phase(phase, losses: str) -> dict:
     entry = {"name": phase.name, "steps": phase.steps, "losses": losses, "learning_rate": phase.learning_rate}
     entry |= {"schedule": phase.schedule, "optimizer": phase.optimizer}
+    limits = ["biases only"] if phase.parameters == "biases" else []
+    limits += [f"{', '.join(phase.freeze)} frozen"] if phase.freeze else []
+    entry |= {"trained": "; ".join(limits)} if limits else {}
     if phase.discriminator:
         options = ", ".join(f"{key} {value}" for key, value in phase.discriminator.items() if key != "name")
         entry["discriminator"] = phase.discriminator["name"] + (f" ({options})" if options else "")
@@ -86,12 +91,6 @@ def used_losses(losses) -> tuple[str, list[dict]]:
     """As ``describe_losses``, of losses at work."""
     keys = ("file", "sha256", "backbone", "layers")
     return losses.describe(), [{key: about[key] for key in keys} for about in losses.used_features]
-
-
-def _degradation(spec: dict) -> str:
-    if not spec:
-        return "antialiased bicubic"
-    return "antialiased bicubic, " + ", ".join(f"{name} {value}" for name, value in spec.items())
 
 
 def training_hours(run: Path, step: int) -> float | None:

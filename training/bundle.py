@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,7 +20,7 @@ from SuperResolutionLib.errors import DataError
 
 from .compact import grow, shrink, shrink_finished
 from .config import Config
-from .crops import compress_set, cut_note, expand_set, kept_share
+from .crops import compress_set, crop_side, cut_notes, expand_set, read_about
 from .features import feature_files
 from .loss_terms import read_losses
 from .packed import PackedSet
@@ -34,6 +35,10 @@ ROWS = 4000
 #: Share of the room up to which discriminators travel.
 STATE_SHARE = 0.6
 
+#: What entries are called: a file of the packed sets or of the features, or one of a run; "." and ".." are no files.
+_PART = r"(?!\.\.?(?:/|$))[^/\\:]+"
+_ENTRY = re.compile(rf"(?:packed|{FEATURES})/{_PART}|runs/{_PART}/{_PART}")
+
 
 def pack_bundle(folder: Path, configs: list[Config], packed: Path, runs: Path, mib: float = LARGEST) -> dict:
     """Write ``part-<n>-of-<m>.bin`` files.
@@ -44,7 +49,7 @@ def pack_bundle(folder: Path, configs: list[Config], packed: Path, runs: Path, m
         mib: how large all files may be together; at most ``LARGEST``.
 
     Returns:
-        Bytes of the states, of the data, and in all; ``kept``: set -> share of its pixels, of sets that were cut.
+        Bytes of the ``states``, of the ``data``, and in all (``bytes``); ``notes``: sentences on sets that were cut.
 
     Raises:
         DataError: if the states alone are too large.
@@ -61,13 +66,11 @@ def pack_bundle(folder: Path, configs: list[Config], packed: Path, runs: Path, m
         raise DataError(
             f"The runs take {states / 2**20:.0f} MiB, and there is room for {room / 2**20:.0f}; pack fewer."
         )
-    kept = {}
-    for name, data in _data(open_configs, packed, room - states):
-        entries[f"packed/{name}"] = data
-        if kept_share(data) < 1:
-            kept[name] = kept_share(data)
+    sets = dict(_data(open_configs, packed, room - states))
+    entries |= {f"packed/{stem}": data for stem, data in sets.items()}
     _write_parts(folder, entries)
-    return {"states": states, "data": _size(entries) - states, "bytes": _size(entries), "kept": kept}
+    sizes = {"states": states, "data": _size(entries) - states, "bytes": _size(entries)}
+    return sizes | {"notes": cut_notes(map(read_about, sets.values()))}
 
 
 def unpack_bundle(folder: Path, packed: Path, runs: Path) -> list[str]:
@@ -77,7 +80,7 @@ def unpack_bundle(folder: Path, packed: Path, runs: Path) -> list[str]:
         Names of what was written.
 
     Raises:
-        DataError: if parts are missing or damaged.
+        DataError: if parts are missing or damaged, or an entry's place is not in these folders.
     """
     done = []
     with _read_parts(folder) as archive:
@@ -85,7 +88,7 @@ def unpack_bundle(folder: Path, packed: Path, runs: Path) -> list[str]:
             kind, _, rest = name.partition("/")
             if kind == "packed":
                 if not (packed / f"{rest}.json").exists():
-                    expand_set(archive.read(name), packed, rest)
+                    expand_set(archive.read(name), packed)
                     done.append(name)
             elif kind == FEATURES:
                 _put(packed / FEATURES / rest, archive.read(name))
@@ -117,8 +120,7 @@ def note_cut_sets(run: Path, config: Config, packed: Path, begun: int) -> None:
     Args:
         begun: step from which on they were used; what a phase before it ended with stays as it is.
     """
-    abouts = {name: PackedSet(packed, name).about for name in config.data.sets}
-    said = [cut_note(name, about["kept"]) for name, about in abouts.items() if about.get("kept", 1) < 1]
+    said = cut_notes(PackedSet(packed, name, config.intensity).about for name in config.data.sets)
     for path in [*run.glob("phase-*.pt"), run / CHECKPOINT] if said else []:
         if not path.exists():
             continue
@@ -169,11 +171,16 @@ def _unpack_run(archive: zipfile.ZipFile, name: str, runs: Path) -> bool:
 
 
 def _data(configs: list[Config], packed: Path, room: int):
-    """(name, compressed set) of every set that is still needed; small ones leave their share to large ones."""
-    names = sorted({name for config in configs for name in config.data.sets})
-    sets = sorted((PackedSet(packed, name) for name in names), key=lambda one: one.about["bytes"])
-    for left, one in zip(range(len(sets), 0, -1), sets):
-        data = compress_set(one, room // left - 256)
+    """(stem, compressed set) of every set that is still needed; small ones leave their share to large ones."""
+    sets, patches = {}, {}  # stem -> set, and the largest side of a high-resolution patch
+    for config in configs:
+        for name in config.data.sets:
+            one = PackedSet(packed, name, config.intensity)
+            sets[one.stem] = one
+            patches[one.stem] = max(patches.get(one.stem, 0), config.data.patch * config.scale)
+    ordered = sorted(sets.values(), key=lambda one: (one.about["bytes"], one.stem))
+    for left, one in zip(range(len(ordered), 0, -1), ordered):
+        data = compress_set(one, room // left - 256, crop_side(patches[one.stem]))
         room -= len(data) + 256
         yield one.stem, data
 
@@ -236,6 +243,9 @@ def _read_parts(folder: Path) -> zipfile.ZipFile:
         raise DataError(f"{folder} holds a truncated or damaged bundle; copy its parts again.") from error
     if damaged:
         raise DataError(f"{folder} holds a damaged bundle: {damaged} does not match its checksum; copy it again.")
+    strange = [name for name in archive.namelist() if not _ENTRY.fullmatch(name)]
+    if strange:
+        raise DataError(f"{folder} holds '{strange[0]}', which is no part of a bundle; nothing was unpacked.")
     return archive
 
 

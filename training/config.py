@@ -18,9 +18,12 @@ from SuperResolutionLib.catalog import split_id
 from SuperResolutionLib.errors import ModelError, UsageError
 from SuperResolutionLib.networks import ARCHITECTURES, create
 
+from .card import card_faults
+from .dataset import AUGMENTATIONS
 from .degradations import Degradation
 from .discriminators import DISCRIMINATORS
 from .loss_terms import read_losses
+from .packed import AUTO
 from .resized import check_size
 from .schema import STRICT, Range, check
 
@@ -31,8 +34,6 @@ Share = Annotated[float, Range(low=0, high=1)]
 Weight = Annotated[float, Range(low=0)]
 Pair = tuple[Annotated[float, Range(low=0)], Annotated[float, Range(low=0)]]
 Beta = Annotated[float, Range(low=0, high=0.999999)]
-
-AUGMENTATIONS = ("flips", "quarter_turns", "contrast")
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Data:
     patch: Count = 48
     hard: Share = 0.0
     background: Share = 0.0
-    augment: tuple[Literal["flips", "quarter_turns", "contrast"], ...] = AUGMENTATIONS
+    augment: tuple[Literal[tuple(AUGMENTATIONS)], ...] = tuple(AUGMENTATIONS)
     burnt_in: dict[str, Share] = field(default_factory=dict)
     edges: dict[str, Share] = field(default_factory=dict)
     degradation: dict = field(default_factory=dict)
@@ -77,7 +78,7 @@ class Phase:
     """A stretch of training with its own losses, optimisers and schedule, counted in steps of the generator.
 
     Attributes:
-        name: in logs and in the card.
+        name: in logs, in the card and in the name of a file: letters, digits, hyphens and underscores.
         steps: its length.
         learning_rate, discriminator_learning_rate: at the end of the warm-up; the second is the first if null.
         schedule: cosine to a hundredth, halving at each of the ``milestones``, or constant.
@@ -92,6 +93,8 @@ class Phase:
             after it do not run.
         freeze: layers that keep their weights and running statistics, each by its name or that of a layer around it,
             such as ``stages.0.trunk``: what is left is tuned, at less cost a step.
+        parameters: all that is not frozen, or of it the biases alone (Ben Zaken et al., ACL 2022), which leaves every
+            kernel as it is: for a small correction that changes little of a file.
         on_collapse: what follows when the discriminator wins or gives up: warn, or also pause the one that is ahead.
     """
 
@@ -112,6 +115,7 @@ class Phase:
     d_steps: Count = 1
     stage: Count | None = None
     freeze: tuple[str, ...] = ()
+    parameters: Literal["all", "biases"] = "all"
     on_collapse: Literal["warn", "pause"] = "warn"
 
 
@@ -135,8 +139,8 @@ class Config:
         log_steps: steps between two lines of the log; what is not finite is found then.
         checkpoint_minutes: between two checkpoints.
         sample_steps: steps between two sample pictures; 0 for none.
-        card: what ``export`` writes into the model card: title, description, domain, intensity, spacing_mm (of the
-            low-resolution inputs), license, hardware, data.
+        card: what ``export`` writes into the model card, see ``card.py``; ``prepare`` needs its intensity. An empty one
+            will do to train.
     """
 
     __pydantic_config__ = STRICT
@@ -179,6 +183,11 @@ class Config:
         return self.network["channels"]
 
     @property
+    def intensity(self) -> dict:
+        """The intensity mapping under which its sets are packed: the card's, auto without a card."""
+        return self.card.get("intensity", AUTO)
+
+    @property
     def steps(self) -> int:
         """Steps of all phases."""
         return sum(phase.steps for phase in self.phases)
@@ -213,6 +222,18 @@ def make_config(values: Any, name: str = "the configuration", plain: bool = Fals
     return config
 
 
+def trained_config(values: dict) -> Config:
+    """The configuration in a checkpoint: it was checked before it trained, and rules that came later do not count.
+
+    Raises:
+        UsageError: for unknown, missing or wrong fields.
+    """
+    config, problems = check(Config, values)
+    if problems:
+        raise UsageError(f"the configuration in the checkpoint: {'; '.join(map(str, problems))}.")
+    return config
+
+
 def _contradictions(config: Config):
     faults = list(_network_faults(config.network))
     yield from faults or _unbuildable(config)
@@ -239,6 +260,7 @@ def _contradictions(config: Config):
         Degradation(config.data.degradation)
     except UsageError as error:
         yield f"data.degradation: {str(error).rstrip('.')}"
+    yield from (f"card.{words}" for words in (card_faults(config.card) if config.card else ()))
     if not config.phases:
         yield "phases is empty"
     for index, phase in enumerate(config.phases):
@@ -286,6 +308,8 @@ def _freeze_faults(net: torch.nn.Module, phase: Phase):
             return
     stage = f"stages.{phase.stage - 1}." if phase.stage else ""
     trained = [name for name, _ in net.named_parameters() if name.startswith(stage)]
+    if phase.parameters == "biases":
+        trained = [name for name in trained if name.endswith("bias")]
     if trained and all(name.startswith(tuple(f"{frozen}." for frozen in phase.freeze)) for name in trained):
         yield "nothing is left to train"
 
@@ -298,6 +322,8 @@ def _named_architecture(model_id: str) -> str | None:
 
 
 def _phase_faults(phase: Phase):
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", phase.name):
+        yield f"name should be letters, digits, hyphens and underscores, not {phase.name!r}"
     if phase.warmup >= phase.steps:
         yield f"warmup should be less than steps, {phase.steps}, not {phase.warmup}"
     late = [step for step in phase.milestones if step >= phase.steps]

@@ -15,9 +15,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from SuperResolutionLib.resampling import bicubic_downsample
-
 from .burnt_in import burn_in
+from .degradations import shrink
 from .image_edges import blend_edges, choose_edges
 from .packed import PackedSet, pack
 from .places import find_places
@@ -233,12 +232,6 @@ class PatchSampler:
             int(flip) if "flips" in self.augment else 0,
             gain if "contrast" in self.augment else 1.0,
         )
-
-
-def shrink(image: np.ndarray, scale: int) -> np.ndarray:
-    """The engine's antialiased bicubic on (h, w, c) float32, h and w multiples of ``scale``."""
-    tensor = torch.from_numpy(np.ascontiguousarray(np.moveaxis(image, -1, 0)))[None]
-    return np.moveaxis(bicubic_downsample(tensor, scale)[0].numpy(), 0, -1)
 
 
 def describe_augmentations(names: Sequence[str], drawings: dict[str, dict[str, float]] | None = None) -> list[str]:

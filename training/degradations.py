@@ -86,9 +86,11 @@ class Degradation:
             image = jpeg(image, int(round(rng.uniform(*self.steps["jpeg"]["quality"]))))
         return np.ascontiguousarray(image, dtype=np.float32)
 
-    def describe(self) -> list[str]:
+    def describe(self) -> str:
         """What is done, in words and in order, for the model card."""
-        return ["bicubic (Keys a = -0.5), antialiased", *(_WORDS[name](step) for name, step in self.steps.items())]
+        words = [_WORDS[name](step) for name, step in self.steps.items()]
+        words.insert(int("blur" in self.steps), "antialiased bicubic")
+        return "; ".join(words)
 
     def _blurred(self, image: np.ndarray, scale: int, rng: np.random.Generator) -> np.ndarray:
         step = self.steps["blur"]
@@ -100,13 +102,18 @@ class Degradation:
 
     def _shrunk(self, image: np.ndarray, scale: int, rng: np.random.Generator) -> np.ndarray:
         if "slice_profile" not in self.steps:
-            planes = torch.from_numpy(np.ascontiguousarray(np.moveaxis(image, -1, 0)))[None]
-            return np.moveaxis(bicubic_downsample(planes, scale)[0].numpy(), 0, -1)
+            return shrink(image, scale)
         step = self.steps["slice_profile"]
         axis = step["axis"]
         matrix = profile_matrix(image.shape[axis], scale, rng.uniform(*step["fwhm"]), step["shape"])
         sampled = np.moveaxis(np.tensordot(matrix, image, axes=(1, axis)), 0, axis)
         return shrink_axis(sampled, scale, 1 - axis)
+
+
+def shrink(image: np.ndarray, scale: int) -> np.ndarray:
+    """The engine's antialiased bicubic on (h, w, c) float32, h and w multiples of ``scale``."""
+    tensor = torch.from_numpy(np.ascontiguousarray(np.moveaxis(image, -1, 0)))[None]
+    return np.moveaxis(bicubic_downsample(tensor, scale)[0].numpy(), 0, -1)
 
 
 def gaussian_kernel(one: float, other: float, angle: float) -> np.ndarray:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from SuperResolutionLib.catalog import load_card
 from SuperResolutionLib.errors import ModelError, SuperResolutionError
 from SuperResolutionLib.geometry import slice_axis
 from SuperResolutionLib.plan import slice_planes
@@ -168,7 +169,7 @@ def _run(options) -> None:
     (options.out / "report.md").write_text(text, encoding="utf-8")
     print(text)
     if options.write:
-        write_cards(candidates, card_entries(summary))
+        write_cards(candidates, card_entries(summary), keep=True)
 
 
 def write_csv(path: Path, rows: list[dict]) -> None:
@@ -180,18 +181,28 @@ def write_csv(path: Path, rows: list[dict]) -> None:
         writer.writerows(rows)
 
 
-def write_cards(candidates: Sequence[Candidate], entries: dict[str, list[dict]]) -> None:
+def write_cards(candidates: Sequence[Candidate], entries: dict[str, list[dict]], keep: bool = False) -> None:
     """Put results into the cards of our own models, whose files are checked against the cards when they are loaded.
 
+    Args:
+        entries: model -> its entries, one a set.
+        keep: what the cards say of other sets.
+
     Raises:
-        ModelError: for another project's checkpoint, which has no card.
+        ModelError: for another project's checkpoint, which has no card, and for a model that is no longer the one that
+            was measured.
     """
     from .export import write_card
 
     for candidate in candidates:
         if not candidate.card.card:
             raise ModelError(f"{candidate.name} has no model card to write to; leave out --write.")
-        write_card(candidate.card.weights.parent, candidate.card.card | {"measured": entries[candidate.name]})
+        folder = candidate.card.weights.parent
+        now = load_card(folder)
+        if now.sha256 != candidate.card.sha256:
+            raise ModelError(f"{candidate.name} has other weights than when it was loaded; measure it again.")
+        measured = {entry["set"]: entry for entry in (*(now.measured if keep else ()), *entries[candidate.name])}
+        write_card(folder, now.card | {"measured": list(measured.values())})
 
 
 def _features(folder: Path | None):

@@ -22,9 +22,6 @@ from .dataset import describe_augmentations
 from .reached import as_trained, find_checkpoint, progress
 from .rounding import round_weights
 
-#: What a configuration's ``card`` has to say; the program knows the rest.
-ABOUT = ("title", "description", "domain", "intensity", "spacing_mm", "license", "data")
-
 #: Largest difference from the checkpoint's network, as a share of the range: of weights in fp16, and in fp32.
 HALF_PARITY, PARITY = 2.5e-4, 1e-4
 
@@ -48,18 +45,17 @@ def export(config, checkpoint: Path, folder: Path | None = None, trust_config: b
 
     Returns:
         The model's folder. An earlier model of the same id is replaced, and with it what was measured of it and what
-        it was converted to.
+        it was converted to; it stays as it is if the new one turns out not to work.
 
     Raises:
         ModelError: if id and network do not agree, or the exported network does not do what the trained one did.
-        UsageError: if the configuration does not describe the card. DataError: if the checkpoint cannot be read.
+        UsageError: if the configuration has no card. DataError: if the checkpoint cannot be read.
     """
     scale = split_id(config.id)[1]
     if config.scale != scale:
         raise ModelError(f"{config.id} says x{scale} and its network x{config.scale}; make them agree.")
-    missing = [name for name in ABOUT if name not in config.card]
-    if missing:
-        raise UsageError(f"card in the configuration of {config.id} lacks {', '.join(missing)}; add it.")
+    if not config.card:
+        raise UsageError(f"The configuration of {config.id} has no card, which describes the model; add one.")
     state = read_weights(checkpoint)
     config = as_trained(config, state, trust_config)
     trained = create(config.architecture, **config.arguments)
@@ -71,33 +67,25 @@ def export(config, checkpoint: Path, folder: Path | None = None, trust_config: b
         round_weights(trained)
     weights, network = inference_form(config.architecture, config.arguments, trained.eval())
     weights, difference = smallest_weights(config.architecture, network, weights, trained, config.weight_bits)
-    target = (folder or user_folder()) / config.id
-    target.mkdir(parents=True, exist_ok=True)
-    write_weights(target, weights)
-    card = {name: config.card[name] for name in ("title", "description")}
-    write_card(
-        target,
-        {
-            "id": config.id,
-            **card,
-            "architecture": config.architecture,
-            "config": network,
-            "domain": config.card["domain"],
-            "intensity": config.card["intensity"],
-            "spacing_mm": config.card["spacing_mm"],
-            "augmentations": describe_augmentations(config.data.augment, config.data.drawings),
-            **training_entry(config, state, checkpoint.parent),
-            "parameters": sum(tensor.numel() for name, tensor in weights.items() if not name.endswith(STEP)),
-            "precision": precision_of(weights),
-            "parity": float(f"{difference:.2g}"),
-            "measured": [],
-            **({"baseline": True} if config.card.get("baseline") else {}),
-            "license": config.card["license"],
-            "sha256": file_sha256(target / WEIGHTS),
-        },
-    )
-    check_folder(target, trained)
-    return target
+    card = {
+        "id": config.id,
+        "title": config.card["title"],
+        "description": config.card["description"],
+        "architecture": config.architecture,
+        "config": network,
+        "domain": config.card["domain"],
+        "intensity": config.card["intensity"],
+        "spacing_mm": config.card["spacing_mm"],
+        "augmentations": describe_augmentations(config.data.augment, config.data.drawings),
+        **training_entry(config, state, checkpoint.parent),
+        "parameters": sum(tensor.numel() for name, tensor in weights.items() if not name.endswith(STEP)),
+        "precision": precision_of(weights),
+        "parity": float(f"{difference:.2g}"),
+        "measured": [],
+        **({"baseline": True} if config.card.get("baseline") else {}),
+        "license": config.card["license"],
+    }
+    return write_model(folder or user_folder(), card, weights, trained)
 
 
 def read_weights(checkpoint: Path) -> dict:
@@ -201,6 +189,34 @@ def largest_difference(one, other) -> float:
     return float(torch.stack(differences).nan_to_num(float("inf")).max())
 
 
+def write_model(folder: Path, card: dict, weights: dict, trained) -> Path:
+    """Write the model ``<folder>/<id>``; an earlier one, with what it was converted to, is replaced when the engine has
+    shown that it makes the trained network of the new one.
+
+    Args:
+        card: its ``sha256`` is filled in.
+        trained: the network that the weights have to equal.
+
+    Raises:
+        ModelError: as ``check_folder``.
+    """
+    target = folder / card["id"]
+    folder.mkdir(parents=True, exist_ok=True)
+    # One level deeper than models lie, so that no catalog finds it there.
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as beside:
+        place = Path(beside) / card["id"]
+        place.mkdir()
+        save_file(weights, place / WEIGHTS)
+        write_card(place, card | {"sha256": file_sha256(place / WEIGHTS)})
+        check_folder(place, trained)
+        target.mkdir(exist_ok=True)
+        for name in (TORCHSCRIPT, ONNX):
+            (target / name).unlink(missing_ok=True)
+        for name in (WEIGHTS, CARD):
+            os.replace(place / name, target / name)
+    return target
+
+
 def check_folder(folder: Path, trained) -> float:
     """The difference between what the engine makes of a model folder and the trained network.
 
@@ -212,15 +228,10 @@ def check_folder(folder: Path, trained) -> float:
     net = load(load_card(folder), "cpu").net
     difference = largest_difference(net, trained)
     if difference >= HALF_PARITY:
-        raise ModelError(f"{folder} differs from the trained network by {difference:.1e} of the range; do not use it.")
+        raise ModelError(
+            f"{folder.name} differs from the trained network by {difference:.1e} of the range; it was not exported."
+        )
     return difference
-
-
-def write_weights(folder: Path, weights: dict) -> None:
-    """Replace a model folder's weights at once, and remove what the earlier ones were converted to."""
-    for name in (TORCHSCRIPT, ONNX):
-        (folder / name).unlink(missing_ok=True)
-    replace_file(folder / WEIGHTS, lambda path: save_file(weights, path))
 
 
 def write_card(folder: Path, card: dict) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 
 from SuperResolutionLib.backends.torch_weights import load_weights
-from SuperResolutionLib.catalog import WEIGHTS, ModelCard, file_sha256, split_id, user_folder
+from SuperResolutionLib.catalog import ModelCard, split_id, user_folder
 from SuperResolutionLib.errors import ModelError, UsageError
 from SuperResolutionLib.networks import create
 
-from .export import precision_of, smallest_weights, write_card, write_weights
+from .export import precision_of, smallest_weights, write_model
 
 
 def interpolate(
@@ -32,8 +32,11 @@ def interpolate(
         The new model's folder. Its weights are in fp16 where ``export.smallest_weights`` would store them so.
 
     Raises:
-        UsageError: for a factor outside 0 to 1. ModelError: for models that do not fit together or are damaged.
+        UsageError: for a factor outside 0 to 1. ModelError: for models that do not fit together or are damaged, and for
+            a name that is no model id, or that of another scale.
     """
+    if name and split_id(name)[1] != gan.scale:
+        raise ModelError(f"{name} says another scale than {gan.id}; give it an id with x{gan.scale}.")
     if not 0 <= factor <= 1:
         raise UsageError(f"The factor lies between 0 and 1, not at {factor:g}.")
     for what in ("architecture", "config", "intensity"):
@@ -49,22 +52,17 @@ def interpolate(
     network = create(gan.architecture, **gan.config).eval()
     network.load_state_dict(mixed)
     mixed, difference = smallest_weights(gan.architecture, gan.config, mixed, network)
-    target = (folder or user_folder()) / (name or mixed_id(gan.id, factor))
-    target.mkdir(parents=True, exist_ok=True)
-    write_weights(target, mixed)
     words = f"{percent(factor)}% of the way from {psnr.id} to {gan.id}"
     changes = {
-        "id": target.name,
+        "id": name or mixed_id(gan.id, factor),
         "title": gan.title if name else f"{gan.title}, {percent(factor)}% adversarial",
         "description": f"Weights {words}. {gan.description}",
         "measured": [],
         "mixed": {"models": [psnr.id, gan.id], "sha256": [psnr.sha256, gan.sha256], "factor": factor},
         "precision": precision_of(mixed),
         "parity": float(f"{difference:.2g}"),
-        "sha256": file_sha256(target / WEIGHTS),
     }
-    write_card(target, gan.card | changes)
-    return target
+    return write_model(folder or user_folder(), gan.card | changes, mixed, network)
 
 
 def mixed_id(model_id: str, factor: float) -> str:

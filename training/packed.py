@@ -13,44 +13,72 @@ from pathlib import Path
 
 import numpy as np
 
+from SuperResolutionLib.errors import UsageError
+
 VERSION = 2
 
 #: Storage types. Half precision is exact to 2^-12 of the range.
 TYPES = {"uint8": np.uint8, "uint16": np.uint16, "float16": np.float16}
 
+#: The intensity mapping of most cards, which file names do not mention.
+AUTO = {"mapping": "auto"}
 
-def file_stem(name: str) -> str:
-    """What the files of a packed set are called: its name, with what no file name can hold replaced."""
-    return re.sub(r"[^A-Za-z0-9_.+@-]+", "_", name)
+
+def file_stem(name: str, intensity: dict = AUTO) -> str:
+    """What the files of a packed set are called: its name, with what no file name can hold replaced.
+
+    An intensity mapping other than auto follows, so that one folder holds a set under several mappings.
+    """
+    return re.sub(r"[^A-Za-z0-9_.+@-]+", "_", name if intensity == AUTO else f"{name} {mapping_words(intensity)}")
+
+
+def mapping_words(intensity: dict) -> str:
+    """A card's intensity mapping in words: ``fixed -1024 3071``."""
+    bounds = [f"{intensity[name]:.12g}" for name in ("low", "high") if name in intensity]
+    return " ".join([intensity["mapping"], *bounds])
 
 
 class PackedSet:
     """One set of one split, as ``PackWriter`` wrote it.
 
+    Args:
+        name: of the set. intensity: the mapping that it was packed under, as in a model card.
+
     Attributes:
-        name: of the set. stem: of its files. channels: 1 or 3, the same for all slices.
+        stem: of its files. channels: 1 or 3, the same for all slices.
         rows: a dictionary a slice: ``shape`` (h, w), ``type``, ``start`` in bytes, ``gain`` and ``offset``, which give
             the network's range as ``stored * gain + offset``, and ``source``, the file that it was cut from.
         about: what else the JSON file says.
 
     Raises:
-        ValueError: if the set is not there, or was packed by another version, or its pixels are incomplete.
+        UsageError: if the set is not there, or was packed from another set, under another mapping or by another
+            version, or its pixels are incomplete.
     """
 
-    def __init__(self, folder: Path, name: str):
-        self.name, self.folder, self.stem = name, Path(folder), file_stem(name)
+    def __init__(self, folder: Path, name: str, intensity: dict = AUTO):
+        self.name, self.folder, self.stem = name, Path(folder), file_stem(name, intensity)
+        under = "" if intensity == AUTO else f" under the intensity mapping {mapping_words(intensity)}"
         try:
             self.about = json.loads((self.folder / f"{self.stem}.json").read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise ValueError(f"{folder} holds no packed set '{name}'; run python -m training prepare first.") from error
+            raise UsageError(
+                f"{folder} holds no packed set '{name}'{under}; run python -m training prepare first."
+            ) from error
         if self.about.get("version") != VERSION:
-            raise ValueError(
+            raise UsageError(
                 f"{folder}/{self.stem}.json was packed by another version; run python -m training prepare."
+            )
+        if (self.about["set"], self.about["intensity"]) != (name, intensity):
+            raise UsageError(
+                f"{folder}/{self.stem}.json was packed from the set '{self.about['set']}' under the intensity mapping "
+                f"{mapping_words(self.about['intensity'])}, and what is wanted is '{name}' under "
+                f"{mapping_words(intensity)}; run python -m training prepare with this configuration, which replaces "
+                "it, or into another folder."
             )
         self.rows, self.channels = self.about["slices"], self.about["channels"]
         path = self.folder / f"{self.stem}.bin"
         if not path.is_file() or path.stat().st_size != self.about["bytes"]:
-            raise ValueError(f"{path} is missing or incomplete; run python -m training prepare again.")
+            raise UsageError(f"{path} is missing or incomplete; run python -m training prepare again.")
         self._bytes = np.memmap(path, np.uint8, "r") if self.about["bytes"] else np.empty(0, np.uint8)
 
     def __len__(self) -> int:
@@ -86,10 +114,11 @@ class PackWriter:
     Use as a context manager: leaving it without an error closes the set, with one removes what was written.
     """
 
-    def __init__(self, folder: Path, name: str, channels: int):
+    def __init__(self, folder: Path, name: str, channels: int, intensity: dict = AUTO):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.name, self.channels, self.stem = folder, name, channels, file_stem(name)
+        self.folder, self.name, self.channels, self.intensity = folder, name, channels, intensity
+        self.stem = file_stem(name, intensity)
         self.rows: list[dict] = []
         self.size = 0
         self._path = folder / f"{self.stem}.bin.part"
@@ -119,7 +148,8 @@ class PackWriter:
         """Finish the set under its name; ``about`` goes into its JSON file."""
         self._file.close()
         os.replace(self._path, self.folder / f"{self.stem}.bin")
-        content = {"version": VERSION, "channels": self.channels, "bytes": self.size, **about, "slices": self.rows}
+        content = {"version": VERSION, "channels": self.channels, "bytes": self.size}
+        content |= {"set": self.name, "intensity": self.intensity, **about, "slices": self.rows}
         temporary = self.folder / f"{self.stem}.json.part"
         temporary.write_text(json.dumps(content), encoding="utf-8")
         os.replace(temporary, self.folder / f"{self.stem}.json")

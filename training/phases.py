@@ -172,7 +172,8 @@ class ActivePhase:
         return made.to(self.group.device, memory_format=layout).train()
 
     def _trained_parameters(self) -> list[nn.Parameter]:
-        """All but what the phase freezes: named layers, and the stages before and after the one that it trains."""
+        """All but what the phase freezes: named layers, and the stages before and after the one that it trains; of
+        what is left the biases alone if the phase says so."""
         _check_stages(self.plan, len(self.net.stages))
         self.net.train().requires_grad_(True)
         still = [self.net.get_submodule(name) for name in self.plan.freeze]
@@ -180,6 +181,12 @@ class ActivePhase:
             still += [stage for stage in self.net.stages if stage is not self.stages[-1]]
         for layer in still:
             layer.eval().requires_grad_(False)
+        if self.plan.parameters == "biases":
+            for name, parameter in self.net.named_parameters():
+                parameter.requires_grad_(parameter.requires_grad and name.endswith("bias"))
+            for layer in self.net.modules():
+                if isinstance(layer, nn.BatchNorm2d):
+                    layer.eval()  # its running variance is folded into a kernel
         return [parameter for parameter in self.net.parameters() if parameter.requires_grad]
 
 

@@ -1,8 +1,8 @@
 """Pack the train split of a folder of images or volumes, and report what was found on the way.
 
 The folder holds one subfolder a set, and ``splits.json`` (set -> split -> file names) if the splits are fixed; else
-they are drawn by patient and written beside the pack. Every file of every split is read once, so that what cannot be
-read or occurs twice is known before anything trains.
+they are drawn by patient, over all files of a subfolder whichever of them a set takes, and written beside the pack.
+Every file of every split is read once, so that what cannot be read or occurs twice is known before anything trains.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -37,18 +38,69 @@ from .splits import (
 REPORT = "report.json"
 
 
+class Seen(NamedTuple):
+    """What reading a file showed: a hash of its pixels, a thumbnail, and the spacing in plane, None if unknown."""
+
+    source: Source
+    pixels: str
+    thumbnail: np.ndarray
+    spacing: float | None
+
+
 @dataclass
 class Scan:
-    """What reading all files of a set showed; the lists run over the readable ones."""
+    """What reading some files showed; of ``unreadable`` ones ``file`` and ``why``."""
 
-    sources: list[Source] = field(default_factory=list)
-    hashes: list[str] = field(default_factory=list)
-    thumbnails: list[np.ndarray] = field(default_factory=list)
-    spacings: list[float] = field(default_factory=list)
+    readable: list[Seen] = field(default_factory=list)
     unreadable: list[dict] = field(default_factory=list)
 
+    def of(self, name: str) -> Scan:
+        """The part of a folder's files that a set takes.
 
-def prepare(config, data: Path, out: Path, rule: str = "auto", splits: Path | None = None, **options) -> dict:
+        Raises:
+            UsageError: if it takes none. DataError: if none can be read.
+        """
+        pattern = set_pattern(name)
+        readable = [seen for seen in self.readable if fnmatch(seen.source.name, pattern)]
+        unreadable = [entry for entry in self.unreadable if fnmatch(entry["file"], pattern)]
+        if not readable and not unreadable:
+            raise UsageError(f"No image in the folder {set_folder(name)} fits the pattern {pattern}.")
+        if not readable:
+            first = unreadable[0]
+            raise DataError(
+                f"None of the {len(unreadable)} images of {name} can be read; the first, {first['file']}: "
+                f"{first['why']}"
+            )
+        return Scan(readable, unreadable)
+
+    def pairs(self) -> tuple[list[tuple], list[tuple]]:
+        """Files with the same pixels: first, repeated; and, of different patients, files that look alike: two files
+        and their distance."""
+        names = [seen.source.name for seen in self.readable]
+        whose = {seen.source.name: seen.source.patient for seen in self.readable}
+        exact = [(names[a], names[b]) for a, b in exact_pairs([seen.pixels for seen in self.readable])]
+        found = near_pairs(np.array([seen.thumbnail for seen in self.readable]))
+        near = [(names[a], names[b], round(d, 4)) for a, b, d in found]
+        near = [(a, b, d) for a, b, d in near if (a, b) not in exact and (not whose[a] or whose[a] != whose[b])]
+        return exact, near
+
+    def draw(self, shares, seed: int) -> dict[str, list[str]]:
+        """Splits by patient; see ``splits.draw_splits``."""
+        exact, near = self.pairs()
+        whose = {seen.source.name: seen.source.patient for seen in self.readable}
+        return draw_splits(whose, [*exact, *[(a, b) for a, b, _ in near]], shares, seed)
+
+
+def prepare(
+    config,
+    data: Path,
+    out: Path,
+    rule: str = "auto",
+    splits: Path | None = None,
+    shares=SHARES,
+    seed: int = 0,
+    log=print,
+) -> dict:
     """Pack the train splits of a configuration's sets under its card's intensity mapping.
 
     Args:
@@ -57,22 +109,33 @@ def prepare(config, data: Path, out: Path, rule: str = "auto", splits: Path | No
         out: folder for the packed sets, ``report.json`` and ``splits.json``.
         rule: how a patient is known, see ``sources.find_sources``.
         splits: list of fixed splits; ``data/splits.json`` if None and it is there, else they are drawn.
-        options: ``shares`` and ``seed`` of drawn splits, ``log``, called with a line of progress.
+        shares, seed: of drawn splits. log: called with a line of progress.
 
     Returns:
         The report: set -> what was found and packed; also written to ``out/report.json``.
 
     Raises:
-        SuperResolutionError: for an empty folder, no readable image, too few patients, or patients that are not known.
+        SuperResolutionError: for a configuration without a card, an empty folder, no readable image, too few patients,
+            or patients that are not known.
     """
+    if "intensity" not in config.card:
+        raise UsageError("The configuration has no card whose intensity says how images are packed; add a card.")
     given = splits or (data / FILE if (data / FILE).is_file() else None)
     lists = read_splits(given) if given else {}
-    report, written = {}, {}
+    report, written, scans = {}, {}, {}
     for name in config.data.sets:
-        folder = locate(data, name)
-        sources, parts = _listed(lists, name, folder, given, rule) if given else (_found(folder, name, rule), None)
-        report[name], parts = _prepare_set(config, name, sources, parts, out, **options)
-        written[set_folder(name)] = lists.get(set_folder(name), parts)
+        folder, key = locate(data, name), set_folder(name)
+        if given:
+            sources, parts = _listed(lists, name, folder, given, rule)
+            scan, written[key] = scan_sources(sources, name, log).of(name), lists[key]
+        else:
+            if key not in scans:
+                scans[key] = scan_sources(find_sources(folder, rule), key, log)
+            scan = scans[key].of(name)
+            if key not in written:
+                written[key] = scans[key].draw(shares, seed)
+            parts = {split: files_of(written, name, split, out / FILE, needed=split == "train") for split in SPLITS}
+        report[name] = _prepare_set(config, name, scan, parts, out, not given)
     _merge(out / REPORT, report)
     _merge(out / FILE, written)
     return report
@@ -107,40 +170,20 @@ def _listed(lists, name, folder, given, rule) -> tuple[list[Source], dict[str, l
     return sources, parts
 
 
-def _found(folder: Path, name: str, rule: str) -> list[Source]:
-    pattern = set_pattern(name)
-    sources = [source for source in find_sources(folder, rule) if fnmatch(source.name, pattern)]
-    if not sources:
-        raise UsageError(f"No image in {folder} fits the pattern {pattern}.")
-    return sources
-
-
-def _prepare_set(config, name, sources, parts, out, shares=SHARES, seed=0, log=print) -> tuple[dict, dict]:
-    scan = scan_sources(sources, name, log)
-    if not scan.sources:
-        first = scan.unreadable[0]
-        raise DataError(
-            f"None of the {len(sources)} images of {name} can be read; the first, {first['file']}: {first['why']}"
-        )
-    names = [source.name for source in scan.sources]
-    exact = [(names[a], names[b]) for a, b in exact_pairs(scan.hashes)]
-    near = [(names[a], names[b], round(d, 4)) for a, b, d in near_pairs(np.array(scan.thumbnails))]
-    whose = {source.name: source.patient for source in scan.sources}
-    near = [(a, b, d) for a, b, d in near if (a, b) not in exact and (not whose[a] or whose[a] != whose[b])]
-    drawn = parts is None
-    if drawn:
-        parts = draw_splits(whose, [*exact, *[(a, b) for a, b, _ in near]], shares, seed)
-    train, dropped = training_files(parts, exact, set(names))
-    chosen = [source for source in scan.sources if source.name in train]
-    packed = pack_sources(config, name, chosen, out)
+def _prepare_set(config, name: str, scan: Scan, parts: dict, out: Path, drawn: bool) -> dict:
+    exact, near = scan.pairs()
+    whose = {seen.source.name: seen.source.patient for seen in scan.readable}
+    train, dropped = training_files(parts, exact, set(whose))
+    packed = pack_sources(config, name, [seen.source for seen in scan.readable if seen.source.name in train], out)
     where = {file: split for split in SPLITS for file in parts.get(split, [])}
     counts = {split: len({whose[f] or f for f in parts.get(split, []) if f in whose}) for split in SPLITS}
+    spacings = [seen.spacing for seen in scan.readable if seen.spacing is not None]
     return {
-        "files": len(sources),
+        "files": len(scan.readable) + len(scan.unreadable),
         "splits": "drawn by patient" if drawn else "given",
         "patients": counts if all(whose.values()) else "not known, the given list decides",
         "images": {split: sum(file in whose for file in parts.get(split, [])) for split in SPLITS},
-        "spacing_mm": [min(scan.spacings), max(scan.spacings)] if scan.spacings else None,
+        "spacing_mm": [min(spacings), max(spacings)] if spacings else None,
         **packed,
         "unreadable": scan.unreadable,
         "exact_duplicates": [{"files": pair, "splits": [where.get(file) for file in pair]} for pair in exact],
@@ -148,7 +191,7 @@ def _prepare_set(config, name, sources, parts, out, shares=SHARES, seed=0, log=p
             {"files": [a, b], "distance": d, "splits": [where.get(a), where.get(b)]} for a, b, d in near
         ],
         "left_out_of_training": dropped,
-    }, parts
+    }
 
 
 def scan_sources(sources: list[Source], name: str, log=print) -> Scan:
@@ -162,11 +205,8 @@ def scan_sources(sources: list[Source], name: str, log=print) -> Scan:
         except SuperResolutionError as error:
             scan.unreadable.append({"file": source.name, "why": str(error)})
             continue
-        scan.sources.append(source)
-        scan.hashes.append(pixel_hash(volume.array))
-        scan.thumbnails.append(thumbnail(volume.array))
-        if volume.source.get("Spacing") != "unknown":
-            scan.spacings.append(round(min(volume.spacing), 4))
+        spacing = None if volume.source.get("Spacing") == "unknown" else round(min(volume.spacing), 4)
+        scan.readable.append(Seen(source, pixel_hash(volume.array), thumbnail(volume.array), spacing))
     return scan
 
 
@@ -200,7 +240,7 @@ def pack_sources(config, name: str, sources: list[Source], out: Path) -> dict:
     """
     slices, blank, grey, problems, spacings = 0, 0, 0, [], []
     size = split_size(name)[1]
-    with PackWriter(out, name, config.channels) as writer:
+    with PackWriter(out, name, config.channels, config.card["intensity"]) as writer:
         for source in sources:
             volume = source.read()
             try:
@@ -220,9 +260,9 @@ def pack_sources(config, name: str, sources: list[Source], out: Path) -> dict:
         if not slices:
             why = problems[0]["why"] if problems else "nothing but empty slices was found"
             raise DataError(f"There is nothing to train on in {name}: {why}")
-        kinds = sorted({row["type"] for row in writer.rows})
-        writer.close(set=name, intensity=config.card["intensity"])
+    kinds = sorted({row["type"] for row in writer.rows})
     about = {"slices": slices, "bytes": writer.size, "stored_as": kinds, "channels": config.channels}
+    about["intensity"] = config.card["intensity"]
     if size:
         about["spacing_mm"] = [min(spacings), max(spacings)] if spacings else None
     return about | {"blank_slices": blank, "color_to_grey": grey, "unfit": problems}

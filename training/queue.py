@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,6 @@ from SuperResolutionLib.errors import SuperResolutionError, UsageError
 
 from .bundle import LARGEST, is_finished, note_cut_sets, pack_bundle, read_status, run_name, unpack_bundle
 from .config import Config, load_config
-from .crops import cut_note
 from .export import export
 from .schema import STRICT, check
 from .train import CHECKPOINT, train
@@ -63,7 +63,7 @@ def load_zoo(path: Path) -> list[Config]:
 
 
 def work(configs: list[Config], places: Places, minutes: float | None, device: str = "auto", log=print) -> list[str]:
-    """Train and export what is not finished, in order, until all is done or the time is up.
+    """Train and export what is not finished, in order, until all is done, the time is up, or a signal stops it.
 
     An experiment that fails is told, and the next one begins.
 
@@ -83,6 +83,9 @@ def work(configs: list[Config], places: Places, minutes: float | None, device: s
             except SuperResolutionError as error:
                 failed.append(config.id)
                 log(f"{config.id}: failed: {error}")
+            except KeyboardInterrupt:
+                log(f"{config.id}: interrupted, the queue ends here")
+                break
     return failed
 
 
@@ -103,12 +106,15 @@ def report(configs: list[Config], places: Places) -> str:
 
 
 def _advance(config: Config, places: Places, minutes: float | None, device: str, log) -> None:
+    """Raises KeyboardInterrupt if a signal stopped the training, which saved and returned."""
     run = places.runs / run_name(config)
     if not is_finished(run):
         log(f"{config.id}: training" + (f", {minutes:.1f} minutes left" if minutes is not None else ""))
         begun = read_status(run).get("step", 0)
         train(config, places.packed, run, minutes=minutes, device=device)
         note_cut_sets(run, config, places.packed, begun)
+        if read_status(run).get("interrupted"):
+            raise KeyboardInterrupt
     if is_finished(run):
         log(f"{config.id}: exported to {export(config, run / CHECKPOINT, places.models)}")
 
@@ -134,11 +140,16 @@ def _queue(options) -> int:
     if options.unpack:
         restored = unpack_bundle(options.unpack, places.packed, places.runs)
         print(f"unpacked {', '.join(restored) or 'nothing that is newer'}")
-    failed = work(configs, places, options.minutes, options.device)
+    # Between two trainings, too, SIGTERM ends the work and nothing else.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        failed = work(configs, places, options.minutes, options.device)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     if options.pack:
         sizes = pack_bundle(options.pack, configs, places.packed, places.runs, options.mib)
-        for name, kept in sizes["kept"].items():
-            print(cut_note(name, kept))
+        for note in sizes.pop("notes"):
+            print(note)
         print(json.dumps(sizes))
     print(report(configs, places))
     return 1 if failed else 0

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from SuperResolutionLib.errors import DataError, ModelError, UsageError
 
-from .config import Config, Phase, make_config
+from .config import Config, Phase, trained_config
+from .packed import mapping_words
 
 #: Of the checkpoint files; what is written by another version is refused.
 FORMAT = 2
@@ -49,7 +50,8 @@ def as_trained(config: Config, state: dict, trust_config: bool = False) -> Confi
     ``card`` are the file's. A checkpoint of the first version knows of none; the file is believed if ``trust_config``.
 
     Raises:
-        ModelError: for the checkpoint of another network, or one that does not say of which it is and is not trusted.
+        ModelError: for the checkpoint of another network or intensity mapping, or one that does not say of which it is
+            and is not trusted.
     """
     if state.get("format") != FORMAT:
         if trust_config:
@@ -59,9 +61,14 @@ def as_trained(config: Config, state: dict, trust_config: bool = False) -> Confi
             "their own, such as bicubic_skip or input_gain, cannot be checked, and a wrong one would go unnoticed. If "
             f"{config.id} is surely what it was trained with, add --trust-config."
         )
-    was = make_config(state["config"], "the configuration in the checkpoint")
+    was = trained_config(state["config"])
     if was.plain()["network"] != config.plain()["network"]:
         raise ModelError(f"The checkpoint does not hold the network that {config.id} describes; name its own run.")
+    if was.intensity != config.intensity:
+        raise ModelError(
+            f"The checkpoint was trained under the intensity mapping {mapping_words(was.intensity)}, and the card of "
+            f"{config.id} says {mapping_words(config.intensity)}; correct the card."
+        )
     whole = replace(was, id=config.id, card=config.card)
     index, before = state["phase"], sum(phase.steps for phase in whole.phases[: state["phase"]])
     if index and state["step"] == before:  # the phase has not begun

@@ -35,6 +35,11 @@ _TAGS = ["PatientID", "SeriesInstanceUID", "ImagePositionPatient", "Rows"]
 
 RULES = ("auto", "dicom", "folder", "file", *LAYOUTS)
 
+_STATE_IT = (
+    "State whose the images are with --patient: folder (one folder a patient), file (every file is another patient), "
+    f"{', '.join(LAYOUTS)}, or a regular expression whose first group is the patient."
+)
+
 
 @dataclass(frozen=True)
 class Source:
@@ -69,7 +74,7 @@ def find_sources(folder: Path, rule: str = "auto") -> list[Source]:
         folder: where they are.
         rule: one of ``RULES``, or a regular expression searched in the path below the folder; its first group, or all
             that it matches, is the patient. ``auto`` takes DICOM's PatientID, else the first of ``LAYOUTS`` that fits
-            every name, and never guesses: other images need a rule.
+            every name, and never guesses: other images, and DICOM files without a PatientID, need a rule.
 
     Raises:
         DataError: if the folder is missing, is empty, or holds no image.
@@ -90,8 +95,11 @@ def find_sources(folder: Path, rule: str = "auto") -> list[Source]:
     whose = _patient_rule([source.name for source in found], rule, folder)
     by_header = rule in ("auto", "dicom")
     found = [Source(source.name, source.path, None, whose(source.name)) for source in found]
+    unknown = [source.name for source in dicom if not source.patient]
     if not by_header:
         dicom = [Source(source.name, source.path, source.series, whose(source.name)) for source in dicom]
+    elif unknown:
+        raise UsageError(f"DICOM files in {folder} have no PatientID, for example {unknown[0]}. {_STATE_IT}")
     return sorted(found + dicom, key=lambda source: source.name)
 
 
@@ -153,9 +161,8 @@ def _patient_rule(names: list[str], rule: str, folder: Path):
         rule = _layout(names)
         if rule is None:
             raise UsageError(
-                f"The file names in {folder} do not say which images are of one patient, for example {names[0]}. State "
-                "it with --patient: folder (one folder a patient), file (every file is another patient), "
-                f"{', '.join(LAYOUTS)}, or a regular expression whose first group is the patient."
+                f"The file names in {folder} do not say which images are of one patient, for example {names[0]}. "
+                f"{_STATE_IT}"
             )
     if rule == "dicom" and names:
         raise UsageError(f"{names[0]} is not DICOM, so it names no patient; choose another rule for --patient.")
@@ -186,12 +193,12 @@ def _dicom_series(folder: Path, files: Iterable[Path]) -> Iterable[Source]:
         if header is not None:
             stacked = "ImagePositionPatient" in header and "SeriesInstanceUID" in header
             key = str(header["SeriesInstanceUID"].value) if stacked else path.name
-            series.setdefault((path.parent, key), []).append((path, str(header.get("PatientID", ""))))
+            series.setdefault((path.parent, key), []).append((path, str(header.get("PatientID") or "").strip()))
     for (parent, uid), members in series.items():
         first, patient = members[0]
         name = first if len(members) == 1 else parent / uid
         name = name.relative_to(folder).as_posix()
-        yield Source(name, *((first, None) if len(members) == 1 else (parent, uid)), patient or f"no PatientID, {name}")
+        yield Source(name, *((first, None) if len(members) == 1 else (parent, uid)), patient)
 
 
 def _dicom_header(path: Path):

@@ -15,7 +15,7 @@ from SuperResolutionLib.catalog import CARD, WEIGHTS
 from SuperResolutionLib.errors import ModelError, SuperResolutionError
 
 from .about import earlier_entry
-from .config import make_config
+from .config import trained_config
 from .reached import as_trained
 
 #: Share of a generator's numbers that another model has to give; fewer fit by chance.
@@ -34,18 +34,25 @@ def start_as_bicubic(net: nn.Module) -> nn.Module:
     return net
 
 
-def load_start(net: nn.Module, start: str, beside: Path) -> str:
+def load_start(net: nn.Module, start: str, beside: Path, fused: bool = False) -> str:
     """Take over weights as far as they fit, and say how far that is.
 
     Args:
         net: the generator, already initialised.
         start: path of a model folder, a run's folder or a checkpoint, or the name of a run in ``beside``.
         beside: folder of the runs.
+        fused: whether the generator has the form for inference.
 
     Raises:
-        ModelError: if nothing is there, or next to nothing of it fits.
+        ModelError: if nothing is there, next to nothing of it fits, or it is a model in the form for inference and the
+            generator is not.
     """
     path = _find(start, beside)
+    if not fused and _is_fused(path):
+        raise ModelError(
+            f"{path} has the form for inference, in which layers were folded into others that the generator still has; "
+            "start from the run that it was exported from, or add fused: true to network."
+        )
     weights = _aligned(read_weights(path), net.state_dict())
     own = net.state_dict()
     fitting = {name: weights[name] for name in own if name in weights and weights[name].shape == own[name].shape}
@@ -74,7 +81,7 @@ def earlier_training(start: str, beside: Path) -> list[dict]:
             own = {"id": card["id"]} | {name: training[name] for name in kept if name in training}
             return [*training.get("before", []), own]
         state = _read_state(path)
-        config = make_config(state["config"])
+        config = trained_config(state["config"])
         return [*state.get("before", []), earlier_entry(as_trained(config, state), state)]
     except (KeyError, ValueError, TypeError, SuperResolutionError):
         return []
@@ -85,6 +92,14 @@ def _find(start: str, beside: Path) -> Path:
     if path is None:
         raise ModelError(f"start names {start}, which is neither there nor in {beside}; train or fetch it first.")
     return path
+
+
+def _is_fused(path: Path) -> bool:
+    """Whether this is a model folder in the form for inference."""
+    try:
+        return bool(json.loads((path / CARD).read_text(encoding="utf-8"))["config"].get("fused"))
+    except (OSError, LookupError, ValueError):
+        return False
 
 
 def _read_state(path: Path) -> dict:

@@ -18,10 +18,14 @@ from .config import Config
 from .distributed import Group
 from .ema import blend
 from .linear_tail import shorten_tails
+from .packed import AUTO
 from .phases import ActivePhase
 from .precision import choose_precision
 from .reached import FORMAT
 from .start import earlier_training, load_start, start_as_bicubic
+
+#: What of a phase cannot change once it has begun, and what it was where a checkpoint does not say.
+KEPT = {"discriminator": None, "stage": None, "freeze": [], "parameters": "all"}
 
 
 class State:
@@ -51,7 +55,7 @@ class State:
         torch.manual_seed(config.seed)
         net = start_as_bicubic(create(config.architecture, **config.arguments))
         if config.start and not saved:
-            self.notes.append(load_start(net, config.start, runs))
+            self.notes.append(load_start(net, config.start, runs, bool(config.network.get("fused"))))
             self.before = earlier_training(config.start, runs)
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
         self.net = net.to(group.device, memory_format=layout).train()
@@ -160,15 +164,20 @@ def _agreed_precision(config: Config, group: Group) -> str:
 def write_checkpoint(path: Path, state: dict) -> None:
     """Replace a checkpoint at once."""
     temporary = path.with_suffix(".part")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
+    try:
+        with temporary.open("wb") as file:  # by its path alone, torch would tell of a full disk as of anything else
+            torch.save(state, file)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read_checkpoint(path: Path, config: Config) -> dict:
     """A checkpoint that this configuration can go on from.
 
     Raises:
-        DataError: if it cannot be read, or belongs to another version, network or order of phases.
+        DataError: if it cannot be read, or belongs to another version, network, seed, intensity mapping or order of
+            phases, or its phase had another discriminator or trained other layers.
     """
     try:
         state = torch.load(path, weights_only=True, map_location="cpu")
@@ -180,15 +189,21 @@ def read_checkpoint(path: Path, config: Config) -> dict:
             "folder and name this file as 'start'."
         )
     was, now = state["config"], config.plain()
-    for name in ("id", "network"):
-        if was[name] != now[name]:
-            raise DataError(
-                f"{path} belongs to another {name}, {was[name]} instead of {now[name]}; use another folder."
-            )
+    compared = [(name, was[name], now[name]) for name in ("id", "network", "seed")]
+    for name, one, other in (*compared, ("intensity", was["card"].get("intensity", AUTO), config.intensity)):
+        if one != other:
+            raise DataError(f"{path} belongs to another {name}, {one} instead of {other}; use another folder.")
     before = [phase["steps"] for phase in was["phases"][: state["phase"]]]
     if state["phase"] >= len(config.phases) or before != [p.steps for p in config.phases[: state["phase"]]]:
         raise DataError(
             f"{path} is in phase {state['phase'] + 1}, and the phases before it differ; use another folder."
+        )
+    begun, plan = (KEPT | phases[state["phase"]] for phases in (was["phases"], now["phases"]))
+    changed = [name for name in KEPT if begun[name] != plan[name]]
+    if changed:
+        raise DataError(
+            f"{path} is in the phase {plan['name']}, whose {changed[0]} was {begun[changed[0]]} and now is "
+            f"{plan[changed[0]]}; change it back, or use another folder."
         )
     return state
 

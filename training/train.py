@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import ceil
 from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
 
-from SuperResolutionLib.errors import SuperResolutionError, UsageError
+from SuperResolutionLib.errors import ResourceError, UsageError
 
 from .config import Config
 from .dataset import PackedSet, PatchSampler
@@ -52,7 +53,7 @@ def train(
     Args:
         packed: folder that ``prepare`` wrote.
         run: folder for checkpoint.pt, steps.csv, epochs.csv, samples, a checkpoint at the end of every phase, and
-            status.json, which says whether the run is finished.
+            status.json, which says whether the run is ``finished``, and whether a signal ``interrupted`` it.
         log: takes lines; None shows progress on standard output.
         minutes: save and return after so long.
         device: see ``distributed.connect``.
@@ -64,8 +65,9 @@ def train(
     Raises:
         DivergedError: if losses do not stay finite.
         UsageError: if another process trains in ``run``.
+        ResourceError: if memory does not suffice, or the disk is full.
         SuperResolutionError: if the configuration, the data or a checkpoint cannot be used: before the first step as
-            far as it can be seen then; later on the last good state is saved first.
+            far as it can be seen then. Whatever is raised later on, the last good state is saved first.
     """
     if run.exists() and not run.is_dir():
         raise UsageError(f"{run} is a file; name a folder for the run.")
@@ -90,8 +92,12 @@ def train_on(sampler, config: Config, run: Path, group: Group, log=None, minutes
     with loop.display, _signals(loop):
         try:
             loop.run()
-        except (SuperResolutionError, BrokenPipeError):
-            loop.write(loop.good)
+        except Exception as error:
+            with suppress(OSError):  # on a full disk the checkpoint from before stays
+                loop.write(loop.good)
+            words = _shortage(error, config, run)
+            if words:
+                raise ResourceError(words) from error
             raise
         finally:
             loop.close()
@@ -108,7 +114,7 @@ def make_sampler(config: Config, packed: Path, group: Group) -> PatchSampler:
     if data.batch % group.world:
         raise UsageError(f"data.batch is {data.batch}, which {group.world} processes cannot share; make it a multiple.")
     try:
-        sets = {name: (PackedSet(packed, name), share) for name, share in data.sets.items()}
+        sets = {name: (PackedSet(packed, name, config.intensity), share) for name, share in data.sets.items()}
         colors = {name: packed_set.channels for name, (packed_set, _) in sets.items()}
         if set(colors.values()) != {config.channels}:
             raise ValueError(f"network.channels is {config.channels}, and the packed sets have {colors}.")
@@ -134,6 +140,20 @@ def make_sampler(config: Config, packed: Path, group: Group) -> PatchSampler:
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+def _shortage(error: Exception, config: Config, run: Path) -> str | None:
+    """What to do about an error that says that memory or disk does not suffice; None for any other."""
+    memory = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    if memory:
+        data = config.data
+        return (
+            f"There is too little memory for data.batch {data.batch} and data.patch {data.patch}; make one of them "
+            "smaller. The same command goes on from the last good step."
+        )
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"The disk of {run} is full; make room there. The same command goes on from the last checkpoint."
+    return None
 
 
 class _Loop:
@@ -197,6 +217,7 @@ class _Loop:
         write_checkpoint(self.folder / CHECKPOINT, captured)
         status = {"id": self.config.id, "effort": self.config.effort, "step": captured["step"]}
         status |= {"steps": self.config.steps, "finished": captured["step"] >= self.config.steps}
+        status |= {"interrupted": self.stopped}
         status |= {"phase": self.config.phases[captured["phase"]].name, "precision": captured["precision"]}
         status |= {"hours": round(captured["recorder"]["seconds"] / 3600, 4), "notes": captured["notes"]}
         temporary = self.folder / f"{STATUS}.part"

@@ -82,12 +82,13 @@ def test_a_bare_machine_trains_and_queues_what_was_packed(data, tmp_path):
     assert (tmp_path / "models/edsr-ise-test-x2-gan/card.json").exists()
 
 
-def test_commands_without_what_they_need_say_so_in_a_line(tmp_path, capsys):
+def test_commands_without_what_they_need_say_so_in_a_line(data, tmp_path, capsys):
     (tmp_path / "plan.yaml").write_text(json.dumps(fields()))
     plan = str(tmp_path / "plan.yaml")
     for arguments, words in (
         (["train", plan, str(tmp_path / "nowhere"), str(tmp_path / "run")], "no packed set"),
-        (["export", plan, str(tmp_path / "run")], "card"),
+        (["prepare", plan, str(data), str(tmp_path / "packed")], "has no card"),
+        (["export", plan, str(tmp_path / "run")], "has no card"),
         (["queue", str(tmp_path / "none.yaml")], "none.yaml"),
         (["train", plan, str(tmp_path), str(tmp_path / "run"), "--device", "cuda:99"], "cuda:99"),
     ):
@@ -104,6 +105,15 @@ def test_a_run_that_stops_tells_it_last_and_one_that_ends_its_checkpoint(data, t
     assert capsys.readouterr().out.splitlines()[-1] == "stopped at step 0 of 15; the same command goes on"
     assert main(command) == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "run/checkpoint.pt")
+
+
+def test_ctrl_c_is_one_line(monkeypatch, capsys):
+    def interrupt(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.commands._schema", interrupt)
+    assert main(["schema"]) == 130
+    assert capsys.readouterr().err == "Interrupted.\n"
 
 
 def test_a_closed_pipe_ends_quietly():

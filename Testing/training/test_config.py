@@ -8,6 +8,7 @@ import jsonschema
 import pytest
 
 from SuperResolutionLib.errors import UsageError
+from Testing.training.test_queue import CARD
 from Testing.training.tiny import RELATIVISTIC, fields
 from training.__main__ import main
 from training.config import Config, load_config, make_config
@@ -83,6 +84,7 @@ def test_both_readers_build_the_same():
         ("data.sets", {}, "data.sets is empty"),
         ("data.degradation", {"blurr": [0, 1]}, "data.degradation: Unknown degradation 'blurr'"),
         ("phases", [], "phases is empty"),
+        ("phases.0.name", "l1/mse", "phases.0.name should be letters, digits, hyphens and underscores, not 'l1/mse'"),
         ("phases.0.warmup", 12, "phases.0.warmup should be less than steps, 12"),
         ("phases.0.milestones", [5], "phases.0.milestones belong to the schedule steps"),
         ("phases.0.losses", {"l2": 1}, "phases.0.losses: Unknown loss 'l2'"),
@@ -96,6 +98,36 @@ def test_faults_are_named(where, value, words, plain):
     with pytest.raises(UsageError) as caught:
         make_config(changed(where, value), "plan.yaml", plain)
     assert str(caught.value).startswith("plan.yaml: ") and words in str(caught.value)
+
+
+@PLAIN
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("license", ..., "card.license is missing"),
+        ("license", None, "card.license should be text, not null"),
+        ("licence", "CC0-1.0", "card.licence is no known field; the nearest is license"),
+        ("title", " ", "card.title is empty"),
+        ("domain", ["brain"], "card.domain should be text"),
+        ("spacing_mm", [4.0, 2.6], "card.spacing_mm should have the smaller length first"),
+        ("spacing_mm", [0, 2.6], "card.spacing_mm.0 should be a number above 0, not 0"),
+        ("spacing_mm", 2.6, "card.spacing_mm should be a list of 2, each a number above 0 or null"),
+        ("intensity", {"mapping": "fixed"}, "card.intensity needs low and high, two numbers"),
+        ("intensity", {"mapping": "percentile", "low": 1}, "card.intensity needs low and high, two numbers"),
+        ("intensity", {"mapping": "fixed", "low": 9, "high": 1}, "card.intensity needs low and high, two numbers"),
+        ("intensity", {"mapping": "fixed", "low": None, "high": 1}, "card.intensity needs low and high, two numbers"),
+        ("intensity", {"mapping": "window"}, "card.intensity.mapping should be one of auto, fixed, percentile"),
+        ("data", [], "card.data is empty"),
+        ("data", [{"name": "n", "images": "stripes"}], "card.data.0.license is missing"),
+        ("data", [{"name": "n", "license": "CC0-1.0", "images": 8}], "card.data.0.images should be text, not 8"),
+    ],
+)
+def test_a_card_that_could_not_be_exported_is_refused(field, value, words, plain):
+    card = {name: entry for name, entry in (CARD | {field: value}).items() if entry is not ...}
+    with pytest.raises(UsageError) as caught:
+        make_config(fields(card=card), plain=plain)
+    assert words in str(caught.value)
+    assert make_config(fields(card=CARD), plain=plain).intensity == {"mapping": "auto"}
 
 
 @PLAIN

@@ -312,6 +312,27 @@ def test_what_cannot_be_evaluated(model, data, tmp_path):
         write_cards([stranger], {})
 
 
+def test_what_a_card_says_of_other_sets_stays(tmp_path):
+    folder = write_model(tmp_path, "edsr-ise-test-x2-psnr")
+
+    def entry(name: str, psnr: float) -> dict:
+        return {"set": name, "images": 1, "methods": {MODEL: {"psnr": psnr, "ssim": 0.5}}}
+
+    def measured() -> list[tuple]:
+        return [(one["set"], one["methods"][MODEL]["psnr"]) for one in load_card(folder).measured]
+
+    candidate = find_candidate(str(folder), "cpu")
+    for name, psnr in (("a test", 1.0), ("b test", 2.0), ("a test", 3.0)):
+        write_cards([candidate], {candidate.name: [entry(name, psnr)]}, keep=True)
+    assert measured() == [("a test", 3.0), ("b test", 2.0)]
+    write_cards([candidate], {candidate.name: [entry("c test", 4.0)]})
+    assert measured() == [("c test", 4.0)]
+    card = load_card(folder).card
+    (folder / "card.json").write_text(json.dumps(card | {"sha256": "0" * 64}))
+    with pytest.raises(ModelError, match="has other weights than when it was loaded; measure it again"):
+        write_cards([candidate], {candidate.name: [entry("a test", 5.0)]}, keep=True)
+
+
 def test_shipped_numbers_come_out_again(data_folder):
     """One image of the set that the bundled model was measured on, against the terminal's own comparison."""
     from SuperResolutionLib.files import read_volume

@@ -130,6 +130,14 @@ def test_the_card_is_filled_from_the_file_and_the_run(tmp_path):
     assert training_hours(tmp_path, 7) is None
 
 
+def test_the_card_says_what_of_the_network_a_phase_left_alone(tmp_path):
+    phase = {"name": "last", "steps": 7, "learning_rate": 1e-3, "parameters": "biases", "freeze": ["stages.0.trunk"]}
+    folder = export(config(phases=[phase]), checkpoint(tmp_path / "run", trained("edsr_ise")), tmp_path / "models")
+    card = json.loads((folder / "card.json").read_text())
+    jsonschema.validate(card, SCHEMA)
+    assert card["training"]["phases"][0]["trained"] == "biases only; stages.0.trunk frozen"
+
+
 def test_losses_name_the_weights_whose_features_they_compare(data_folder):
     text, used = describe_losses({"l1": 1.0, "perceptual": {"weight": 0.5, "layer": "conv3_4"}}, 1)
     assert "vgg19" in text and "L1" in text
@@ -182,9 +190,33 @@ def test_what_cannot_be_exported(tmp_path):
     torch.save({"weights": 1}, path)
     with pytest.raises(DataError, match="not a checkpoint"):
         export(config(), path, tmp_path / "models")
-    with pytest.raises(UsageError, match="lacks description, license"):
-        about = {name: value for name, value in ABOUT.items() if name not in ("description", "license")}
-        export(config(card=about), path, tmp_path / "models")
+    with pytest.raises(UsageError, match="has no card, which describes the model; add one"):
+        export(config(card={}), path, tmp_path / "models")
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_failing_export_leaves_the_model_of_before(tmp_path, monkeypatch):
+    models = tmp_path / "models"
+    folder = export(config(), checkpoint(tmp_path / "run", trained("edsr_ise")), models)
+    (folder / "model.onnx").write_bytes(b"converted")
+    before = {path: path.read_bytes() for path in models.rglob("*") if path.is_file()}
+    monkeypatch.setattr("training.export.largest_difference", lambda *_: 1e-3)
+    monkeypatch.setattr("training.export.smallest_weights", lambda *arguments: (arguments[2], 0.0))
+    other = checkpoint(tmp_path / "other", trained("edsr_ise"))
+    with pytest.raises(ModelError, match="edsr-ise-test-x2-psnr differs from the trained .* it was not exported"):
+        export(config(), other, models)
+    assert {path: path.read_bytes() for path in models.rglob("*") if path.is_file()} == before
+    assert list(models.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("my mix", "is no model id"), ("../edsr-ise-x-x2-psnr", "is no model id"), ("edsr-ise-own-x4-psnr", "with x2")],
+)
+def test_a_mixture_has_an_id_of_its_scale(tmp_path, name, words):
+    card = load_card(write_model(tmp_path / "a", "edsr-ise-test-x2-psnr"))
+    with pytest.raises(ModelError, match=words):
+        interpolate(card, card, 0.5, tmp_path / "models", name)
     assert not (tmp_path / "models").exists()
 
 

@@ -13,7 +13,7 @@ from SuperResolutionLib.errors import DataError, UsageError
 from SuperResolutionLib.files import read_volume
 from SuperResolutionLib.intensity import choose_map
 from training.duplicates import exact_pairs, near_pairs, pixel_hash, thumbnail
-from training.packed import PackedSet, PackWriter, pack
+from training.packed import AUTO, PackedSet, PackWriter, pack
 from training.prepare import prepare, table, training_files
 from training.slices import cut_slices, fit_channels, slice_axes
 from training.sources import Source, find_sources, patients_of
@@ -38,8 +38,8 @@ def write(path, array, spacing=None, color=False):
     sitk.WriteImage(image, str(path))
 
 
-def config(*sets, channels=1, mapping="auto"):
-    card = {"intensity": {"mapping": mapping}}
+def config(*sets, channels=1, intensity=AUTO):
+    card = {"intensity": intensity}
     return SimpleNamespace(data=SimpleNamespace(sets=dict.fromkeys(sets, 1.0)), channels=channels, card=card)
 
 
@@ -154,6 +154,67 @@ def test_a_set_may_be_a_pattern(xrays, tmp_path):
         files_of(lists, "brain", "train", tmp_path)
 
 
+def test_splits_are_drawn_once_for_all_patterns_of_a_folder(tmp_path):
+    for patient in range(10):
+        for view in "xy" if patient % 2 else "x":
+            write(tmp_path / "data" / "a" / f"p{patient}_{view}.png", picture(20 * patient + ord(view)))
+    both = ("a/*_x.png", "a/*_y.png")
+    report = quiet(config(*both), tmp_path / "data", tmp_path / "out", rule=r"^(p\d)")
+    lists = read_splits(tmp_path / "out" / "splits.json")["a"]
+    assert sum(map(len, lists.values())) == 15, "no list is lost"
+    whose = {file: file[:2] for files in lists.values() for file in files}
+    assert patients_in_two_splits(lists, whose) == []
+    for name in both:
+        taken = {split: sum(file.endswith(name[-6:]) for file in files) for split, files in lists.items()}
+        assert report[name]["images"] == taken
+        assert {row["source"] for row in PackedSet(tmp_path / "out", name).rows} <= set(lists["train"])
+    quiet(config(both[1]), tmp_path / "data", tmp_path / "out", rule=r"^(p\d)")
+    assert read_splits(tmp_path / "out" / "splits.json")["a"] == lists, "the same for each alone"
+    with pytest.raises(UsageError, match="folder a fits the pattern z"):
+        quiet(config("a/z"), tmp_path / "data", tmp_path / "out", rule="file")
+
+
+def test_a_set_lies_in_one_folder_under_several_mappings(tmp_path):
+    for patient in range(3):
+        write(tmp_path / "data" / "ct" / f"{patient}.nii.gz", picture(patient)[None].astype(np.int16) * 4)
+    units, out = {"mapping": "fixed", "low": -1024, "high": 3071}, tmp_path / "out"
+    for intensity in (AUTO, units):
+        entry = quiet(config("ct", intensity=intensity), tmp_path / "data", out, rule="file")["ct"]
+        assert entry["intensity"] == intensity
+    assert {path.name for path in out.glob("ct*")} == {
+        "ct.bin",
+        "ct.json",
+        "ct_fixed_-1024_3071.bin",
+        "ct_fixed_-1024_3071.json",
+    }
+    for intensity in (AUTO, units):
+        packed = PackedSet(out, "ct", intensity)
+        volume = read_volume(tmp_path / "data" / "ct" / packed.rows[0]["source"]).array
+        expected = choose_map(volume, intensity).to_network(volume)[0]
+        np.testing.assert_allclose(packed.slice(0)[..., 0], expected, atol=1e-6)
+    with pytest.raises(UsageError, match="no packed set 'ct' under the intensity mapping percentile 1 99; run"):
+        PackedSet(out, "ct", {"mapping": "percentile", "low": 1, "high": 99})
+
+
+def test_a_pack_of_another_set_or_mapping_is_refused(tmp_path):
+    pack(tmp_path, "a/*.png", [picture(0)])
+    with pytest.raises(
+        UsageError, match=r"from the set 'a/\*.png' .* auto, and what is wanted is 'a/\?.png' under auto"
+    ):
+        PackedSet(tmp_path, "a/?.png")
+    about = json.loads((tmp_path / "a_.png.json").read_text())
+    (tmp_path / "a_.png.json").write_text(json.dumps(about | {"intensity": {"mapping": "fixed", "low": 0, "high": 9}}))
+    with pytest.raises(UsageError, match="mapping fixed 0 9, and what is wanted is .* under auto; run"):
+        PackedSet(tmp_path, "a/*.png")
+
+
+def test_without_a_card_nothing_is_packed(xrays, tmp_path):
+    bare = config("xray")
+    bare.card = {}
+    with pytest.raises(UsageError, match="has no card whose intensity says how images are packed"):
+        quiet(bare, xrays, tmp_path / "out")
+
+
 def test_duplicates_and_unreadable_files_are_reported(xrays, tmp_path, capsys):
     folder = xrays / "xray"
     shutil.copy(folder / "00000001_000.png", folder / "00000001_002.png")
@@ -225,7 +286,7 @@ def test_whose_an_image_is(tmp_path, names, rule, patients):
 def test_patients_are_never_guessed(tmp_path):
     for name in ("scan1.png", "scan2.png"):
         (tmp_path / name).write_bytes(b"x")
-    with pytest.raises(UsageError, match="State it with --patient"):
+    with pytest.raises(UsageError, match="State whose the images are with --patient"):
         find_sources(tmp_path)
     assert patients_of(["scan1.png"], "auto") == {}
     with pytest.raises(UsageError, match="does not fit the file scan1.png"):
@@ -249,6 +310,17 @@ def test_dicom_says_whose_it_is(data_folder, tmp_path):
     assert series.read().array.shape[0] == 4 and series.patient
     assert type(series).listed(tmp_path, series.name).read().array.shape[0] == 4
     assert len({entry.patient for entry in found}) == 3
+
+
+@pytest.mark.parametrize("rule", ["auto", "dicom"])
+def test_dicom_that_names_no_patient_needs_a_rule(tmp_path, rule):
+    for number in range(3):
+        image = sitk.GetImageFromArray(picture(number)[None])
+        image.SetMetaData("0010|0020", " " * number)
+        sitk.WriteImage(image, str(tmp_path / f"{number}.dcm"))
+    with pytest.raises(UsageError, match="have no PatientID, for example 0.dcm. State whose the images are with"):
+        find_sources(tmp_path, rule)
+    assert [source.patient for source in find_sources(tmp_path, "file")] == ["0.dcm", "1.dcm", "2.dcm"]
 
 
 def test_drawn_splits():
@@ -319,12 +391,12 @@ def test_color_and_grey(tmp_path):
 
 
 def test_packs_that_are_not_there_or_incomplete(tmp_path):
-    with pytest.raises(ValueError, match="no packed set 's'"):
+    with pytest.raises(UsageError, match="no packed set 's'"):
         PackedSet(tmp_path, "s")
     pack(tmp_path, "s", [picture(0), picture(1)])
     assert PackedSet(tmp_path, "s").slice(1).max() <= 1
     (tmp_path / "s.bin").write_bytes(b"12")
-    with pytest.raises(ValueError, match="incomplete"):
+    with pytest.raises(UsageError, match="incomplete"):
         PackedSet(tmp_path, "s")
     with pytest.raises(RuntimeError), PackWriter(tmp_path / "new", "t", 1) as writer:
         writer.add(picture(0))

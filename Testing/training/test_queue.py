@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import zipfile
 
 import numpy as np
 import pytest
@@ -11,14 +14,15 @@ import yaml
 
 from SuperResolutionLib.catalog import load_card
 from SuperResolutionLib.errors import DataError, UsageError
-from Testing.training.tiny import fields, stripes
+from Testing.training.tiny import CPU, fields, stripes
 from training.__main__ import main
 from training.bundle import PART, ROWS, _thinned, pack_bundle, unpack_bundle
-from training.crops import SIDE, compress_set, expand_set
+from training.crops import SIDE, compress_set, crop_side, expand_set
 from training.dataset import PackedSet, pack
 from training.packed import PackWriter
 from training.queue import Places, is_done, load_zoo, report, work
-from training.train import train
+from training.state import State
+from training.train import make_sampler, train, train_on
 
 CARD = {
     "title": "t",
@@ -85,6 +89,39 @@ def test_a_failing_experiment_does_not_stop_the_next(tmp_path, places):
     assert is_done(configs[1], places)
 
 
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_queue_which_packs_and_reports(tmp_path, places, capsys, monkeypatch, kind):
+    path = zoo(tmp_path, one={"phase": {"steps": 1000}}, two={})
+
+    def step(state, batch):
+        if state.step == 7:
+            os.kill(os.getpid(), kind)
+        return advance(state, batch)
+
+    advance = State.advance
+    monkeypatch.setattr(State, "advance", step)
+    folders = ["--packed", str(places.packed), "--runs", str(places.runs), "--models", str(places.models)]
+    assert main(["queue", str(path), "--device", "cpu", "--pack", str(tmp_path / "bundle"), *folders]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "edsr-ise-one-x2-psnr: interrupted, the queue ends here" in lines
+    assert lines[-2].split()[1:] == ["8/1000", "0.00", "h", "begun"] and lines[-1].endswith("waiting")
+    assert not (places.runs / "edsr-ise-two-x2-psnr").exists()
+    there = moved(tmp_path, "there")
+    assert "edsr-ise-one-x2-psnr" in unpack_bundle(tmp_path / "bundle", there.packed, there.runs)
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_between_two_trainings_ends_the_queue_too(tmp_path, places, capsys, monkeypatch, kind):
+    path = zoo(tmp_path, one={}, two={})
+    monkeypatch.setattr("training.queue.export", lambda *_: os.kill(os.getpid(), kind))
+    handlers = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
+    folders = ["--packed", str(places.packed), "--runs", str(places.runs), "--models", str(places.models)]
+    assert main(["queue", str(path), "--device", "cpu", *folders]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-3] == "edsr-ise-one-x2-psnr: interrupted, the queue ends here" and lines[-1].endswith("waiting")
+    assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
 @pytest.mark.parametrize("content", ["experiments: 3", "experimints: [a.yaml]", "[", "experiments: [a.yaml, a.yaml]"])
 def test_bad_queues_are_refused(tmp_path, content):
     zoo(tmp_path, a={})
@@ -130,12 +167,6 @@ def test_a_run_moves_to_another_machine_and_is_finished_there(tmp_path, places):
 
 def stop_at(config, places, step: int) -> None:
     """Train up to a step."""
-    import os
-    import signal
-
-    from Testing.training.tiny import CPU
-    from training.train import make_sampler, train_on
-
     sampler = make_sampler(config, places.packed, CPU)
     original = sampler.batch
 
@@ -190,11 +221,65 @@ def test_a_bundle_that_is_cut_off_is_refused(tmp_path, places):
         unpack_bundle(tmp_path / "bundle", tmp_path / "p", tmp_path / "r")
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "features/../../escaped",
+        "packed/../escaped",
+        "runs/../../status.json",
+        "runs/one/two/status.json",
+        "runs/status.json",
+        "/etc/status.json",
+        "features/C:escaped",
+        "packed/..",
+        "other/escaped",
+    ],
+)
+def test_a_bundle_writes_into_its_own_folders_alone(tmp_path, name):
+    (tmp_path / "bundle").mkdir()
+    with zipfile.ZipFile(tmp_path / "bundle/part-1-of-1.bin", "w") as archive:
+        archive.writestr("features/vgg19.pth", "x")
+        archive.writestr(name, '{"step": 1}')
+    with pytest.raises(DataError, match="which is no part of a bundle; nothing was unpacked"):
+        unpack_bundle(tmp_path / "bundle", tmp_path / "packed", tmp_path / "runs")
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_a_set_travels_under_each_mapping_that_is_needed(tmp_path, places):
+    units = {"mapping": "fixed", "low": 0, "high": 2}
+    with PackWriter(places.packed, "s", 1, units) as writer:
+        writer.add(stripes(64, 48) / 2)
+    path = zoo(tmp_path, one={}, two={})
+    other = json.loads((tmp_path / "two.yaml").read_text())
+    (tmp_path / "two.yaml").write_text(json.dumps(other | {"card": CARD | {"intensity": units}}))
+    configs = load_zoo(path)
+    pack_bundle(tmp_path / "bundle", configs, places.packed, places.runs)
+    there = moved(tmp_path, "there")
+    assert unpack_bundle(tmp_path / "bundle", there.packed, there.runs) == ["packed/s_fixed_0_2", "packed/s"]
+    for config in configs:
+        one, two = (PackedSet(p.packed, "s", config.intensity) for p in (places, there))
+        assert np.array_equal(one.slice(0), two.slice(0)) and one.about == two.about
+    assert work(configs, there, None, "cpu", quiet) == []
+    assert load_card(there.models / "edsr-ise-two-x2-psnr").intensity == units
+
+
+def test_crops_hold_the_largest_patch_of_the_experiments_that_use_the_set(tmp_path, places):
+    noise = np.random.default_rng(0).integers(0, 255, (640, 1280)).astype(np.uint8)
+    pack(places.packed, "s", [noise])
+    data = {"sets": {"s": 1.0}, "batch": 1, "patch": 150, "workers": 0}
+    configs = load_zoo(zoo(tmp_path, one={}, two={"data": data}))
+    notes = pack_bundle(tmp_path / "bundle", configs, places.packed, places.runs, 0.5)["notes"]
+    assert notes == ["The set s was cut to crops of 304 pixels, 22.6 % of its pixels, to move between machines."]
+    there = moved(tmp_path, "there")
+    unpack_bundle(tmp_path / "bundle", there.packed, there.runs)
+    make_sampler(configs[1], there.packed, CPU).close()
+    assert [crop_side(patch) for patch in (24, 256, 320, 504, 512)] == [256, 256, 320, 512, 512]
+
+
 def test_a_set_that_is_cut_is_told_of_up_to_the_card(tmp_path, places, capsys):
     noise = np.random.default_rng(0).integers(0, 255, (512, 1024)).astype(np.uint8)
     with PackWriter(places.packed, "s", 1) as writer:
         writer.add(noise, 1 / 255)
-        writer.close(set="s", intensity={"mapping": "auto"})
     path = zoo(tmp_path, one={})
     there = moved(tmp_path, "there")
     bundle = str(tmp_path / "bundle")
@@ -205,7 +290,8 @@ def test_a_set_that_is_cut_is_told_of_up_to_the_card(tmp_path, places, capsys):
     folders = ["--packed", str(there.packed), "--runs", str(there.runs), "--models", str(there.models)]
     assert main(["queue", str(path), "--unpack", bundle, "--device", "cpu", *folders]) == 0
     about = json.loads((there.packed / "s.json").read_text())
-    assert (about["set"], about["intensity"], about["kept"]) == ("s", {"mapping": "auto"}, 0.375)
+    assert (about["set"], about["intensity"]) == ("s", {"mapping": "auto"})
+    assert (about["kept"], about["side"]) == (0.375, 256)
     name = "edsr-ise-one-x2-psnr"
     assert load_card(there.models / name).card["training"]["notes"] == [note]
     assert json.loads((there.runs / name / "status.json").read_text())["notes"] == [note]
@@ -219,7 +305,7 @@ def test_sets_travel_without_loss(tmp_path, kind):
         for plane in planes:
             writer.add(plane, gain=0.5, offset=-1.0, source="x.png")
     data = compress_set(PackedSet(tmp_path, "a"), 10**7)
-    expand_set(data, tmp_path / "there", "a")
+    expand_set(data, tmp_path / "there")
     there = PackedSet(tmp_path / "there", "a")
     assert there.channels == 3 and len(there) == 3
     for index, plane in enumerate(planes):
@@ -237,7 +323,7 @@ def test_large_sets_travel_in_crops_that_fit_and_show_something(tmp_path):
     room = 600_000
     data = compress_set(PackedSet(tmp_path, "a"), room)
     assert 0.7 * room < len(data) <= room
-    expand_set(data, tmp_path / "there", "a")
+    expand_set(data, tmp_path / "there")
     there = PackedSet(tmp_path / "there", "a")
     assert len(there) > 5 and {there.shape(index) for index in range(len(there))} == {(SIDE, SIDE)}
     assert all(np.ptp(there.stored(index)) > 100 for index in range(len(there)))

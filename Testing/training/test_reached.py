@@ -49,6 +49,13 @@ def test_the_command_writes_both_models_of_a_run_and_one_in_between(run, tmp_pat
     assert card["sha256"] != whole["sha256"] and card["training"]["hours"] <= whole["training"]["hours"]
 
 
+def test_a_card_of_another_intensity_mapping_is_refused(run, tmp_path):
+    folder, config = run
+    other = tiny(gan=3, card=ABOUT | {"intensity": {"mapping": "fixed", "low": -1024, "high": 3071}})
+    with pytest.raises(ModelError, match="under the intensity mapping auto, and the card .* says fixed -1024 3071"):
+        export(other, folder / CHECKPOINT, tmp_path)
+
+
 def test_a_phase_is_found_by_number_and_by_name(run):
     folder, config = run
     assert find_checkpoint(folder, config, "psnr") == find_checkpoint(folder, config, "1") == folder / "phase-1-psnr.pt"

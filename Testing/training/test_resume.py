@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from SuperResolutionLib.errors import DataError
+from Testing.training.test_queue import CARD
 from Testing.training.tiny import CPU, Patches, tiny
 from training.state import read_checkpoint
 from training.train import train_on
@@ -122,6 +123,25 @@ def test_longer_training_goes_on_from_the_end(tmp_path):
     train_on(Patches(), tiny(), tmp_path, CPU, quiet)
     train_on(Patches(), tiny(phase={"steps": 15}), tmp_path, CPU, quiet)
     assert [int(row["step"]) for row in curve(tmp_path)[0]] == list(range(1, 16))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"seed": 1}, "belongs to another seed, 0 instead of 1"),
+        ({"card": CARD | {"intensity": {"mapping": "fixed", "low": 0, "high": 9}}}, "another intensity, .*'auto'"),
+        ({"gan_phase": {"discriminator": {"name": "srgan", "features": 4}}}, "phase gan, whose discriminator was"),
+        ({"gan_phase": {"freeze": ["stages.0.trunk"]}}, r"freeze was \[\] and now is \['stages.0.trunk'\]; change it"),
+        ({"gan_phase": {"stage": 1}}, "phase gan, whose stage was None and now is 1"),
+        ({"gan_phase": {"parameters": "biases"}}, "phase gan, whose parameters was all and now is biases"),
+    ],
+)
+def test_what_cannot_change_in_the_middle_of_a_run_is_refused(tmp_path, changes, words):
+    train_on(Patches(), tiny(gan=3), tmp_path, CPU, quiet)
+    longer = {"steps": 5, **changes.pop("gan_phase", {})}
+    with pytest.raises(DataError, match=words):
+        train_on(Patches(), tiny(gan=3, gan_phase=longer, **changes), tmp_path, CPU, quiet)
+    train_on(Patches(), tiny(gan=3, gan_phase={"steps": 5}, phase={"freeze": ["stages.0.trunk"]}), tmp_path, CPU, quiet)
 
 
 def test_checkpoints_of_others_are_refused(tmp_path):

@@ -168,6 +168,18 @@ def test_frozen_layers_keep_their_weights_and_statistics():
     assert changed == set(before) - still
 
 
+def test_a_phase_of_biases_leaves_every_kernel():
+    config = tiny(phase={"parameters": "biases", "freeze": ["stages.0.trunk"]}, weight_bits=8)
+    torch.manual_seed(0)
+    net = create("edsr_ise", **config.arguments)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    phase, patches = ActivePhase(config, 0, net, CPU, "float32"), Patches()
+    for number in range(3):
+        phase.step(number, lambda: patches.batch(2))
+    changed = {name for name, value in net.state_dict().items() if (value != before[name]).any()}
+    assert changed and all(name.startswith("stages.0.tail.") and name.endswith(".bias") for name in changed)
+
+
 def test_a_network_computes_with_rounded_weights_and_trains_those_behind_them():
     config = tiny(weight_bits=8)
     torch.manual_seed(0)
@@ -292,6 +304,20 @@ def test_another_scale_gives_what_fits_and_names_what_does_not(tmp_path):
     assert fresh[0] in said and "left as initialised" in said
     # The last convolution has another place in the tail, and is found there.
     assert torch.allclose(net.state_dict()["stages.0.tail.3.weight"], given["stages.0.tail.1.weight"], atol=1e-3)
+
+
+@pytest.mark.parametrize("architecture", ["srgan", "span"])
+def test_folded_weights_start_a_fused_network_alone(tmp_path, architecture):
+    network = {"scale": 2, "channels": 1, "features": 8, "blocks": 1, "bicubic_skip": True, "fused": True}
+    fused, plain = create(architecture, **network), create(architecture, **(network | {"fused": False}))
+    folder_of_model(tmp_path / "folded", fused.state_dict())
+    (tmp_path / "folded/card.json").write_text(json.dumps({"config": network}))
+    with pytest.raises(ModelError, match="form for inference.*; start from the run .* or add fused: true to network"):
+        load_start(plain, "folded", tmp_path)
+    assert "all" in load_start(fused, "folded", tmp_path, fused=True)
+    values = fields(id=f"{architecture}-test-x2-psnr", start="folded")
+    values["network"] = {"architecture": architecture, **network}
+    train_on(Patches(), tiny(**values), tmp_path / "next", CPU, quiet)
 
 
 def test_a_start_that_is_not_there_or_does_not_fit_is_named(tmp_path):

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from SuperResolutionLib.errors import DataError, DeviceError, ModelError, SuperResolutionError, UsageError
+from SuperResolutionLib.errors import (
+    DataError,
+    DeviceError,
+    ModelError,
+    ResourceError,
+    SuperResolutionError,
+    UsageError,
+)
 from Testing.training.test_resume import curve
 from Testing.training.tiny import CPU, Patches, fields, tiny
 from training.display import Display
 from training.distributed import Group, connect
 from training.ema import blend
 from training.feature_networks import network
+from training.state import write_checkpoint
 from training.train import train, train_on
 
 PERCEPTUAL = {"l1": 1.0, "perceptual": {"layer": "conv5_4"}, "adversarial": {"weight": 0.005}}
@@ -91,6 +101,44 @@ def test_an_error_in_mid_run_leaves_a_state_to_go_on_from(tmp_path):
     assert (status["step"], status["finished"]) == (5, False)
     train_on(Patches(), config, tmp_path / "run", CPU, quiet)
     assert curve(tmp_path / "whole") == curve(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory."), ResourceError, "data.batch 2 and data.patch 12; make one of"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: 7 bytes"), ResourceError, "too little memory"),
+        (MemoryError(), ResourceError, "too little memory"),
+        (OSError(errno.ENOSPC, "No space left on device"), ResourceError, "disk of .*run is full; make room there"),
+        (OSError(errno.EIO, "broken"), OSError, "broken"),
+        (ZeroDivisionError("a fault of ours"), ZeroDivisionError, "a fault of ours"),
+    ],
+)
+def test_whatever_ends_a_run_leaves_a_state_to_go_on_from(tmp_path, error, kind, words):
+    def after(drawn):
+        if drawn == 9 * 2:
+            raise error
+
+    patches = Patches()
+    patches.after = after
+    with pytest.raises(kind, match=words):
+        train_on(patches, tiny(), tmp_path / "run", CPU, quiet)
+    status = json.loads((tmp_path / "run/status.json").read_text())
+    assert (status["step"], status["finished"], status["interrupted"]) == (5, False, False)
+    train_on(Patches(), tiny(), tmp_path / "run", CPU, quiet)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_told_and_harms_no_checkpoint(tmp_path):
+    train_on(Patches(), tiny(), tmp_path, CPU, quiet, minutes=0)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    (tmp_path / "checkpoint.part").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        write_checkpoint(tmp_path / "checkpoint.pt", torch.load(tmp_path / "checkpoint.pt", weights_only=True))
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before and not (tmp_path / "checkpoint.part").is_symlink()
+    (tmp_path / "checkpoint.part").symlink_to("/dev/full")
+    with pytest.raises(ResourceError, match="is full; make room there. The same command goes on"):
+        train_on(Patches(), tiny(), tmp_path, CPU, quiet)
 
 
 def test_leftover_tables_without_a_checkpoint_are_begun_anew(tmp_path):

@@ -37,7 +37,7 @@ def run_here(*arguments) -> Ended:
     from SuperResolutionLib import cli
 
     out, err = io.StringIO(), io.StringIO()
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         with (
             warnings.catch_warnings(),
@@ -78,5 +78,5 @@ def listing(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    status = path.stat()
+    status = path.lstat()
     return (0, 0) if path.is_dir() else (status.st_size, status.st_mtime_ns)

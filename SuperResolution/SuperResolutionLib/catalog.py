@@ -8,9 +8,9 @@ import os
 import re
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
-from math import isfinite
 from pathlib import Path
 
 from .errors import ModelError
@@ -182,17 +182,19 @@ def _is_text(value) -> bool:
 
 
 def _is_number(value) -> bool:
-    return type(value) in (int, float) and isfinite(value)
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max  # an integer may be any size
 
 
 def _check_intensity(intensity: dict, path: Path) -> None:
     if not isinstance(intensity, dict) or intensity.get("mapping") not in _MAPPINGS:
         raise ModelError(f"The model card {path} needs one of {', '.join(_MAPPINGS)} as its intensity mapping.")
     bounds = [intensity[name] for name in ("low", "high") if name in intensity]
-    numbers = all(map(_is_number, bounds))
-    complete = len(bounds) == 2 or (not bounds and intensity.get("mapping") != "fixed")
-    if not (complete and numbers and bounds == sorted(bounds)):
+    if not bounds and intensity["mapping"] != "fixed":
+        return
+    if not (len(bounds) == 2 and all(map(_is_number, bounds)) and bounds[0] < bounds[1]):
         raise ModelError(f"The model card {path} needs low < high, two numbers, in its intensity mapping.")
+    if intensity["mapping"] != "fixed" and not (0 <= bounds[0] and bounds[1] <= 100):
+        raise ModelError(f"The model card {path} needs percentiles from 0 to 100 in its intensity mapping.")
 
 
 class ModelCatalog:
@@ -224,9 +226,10 @@ class ModelCatalog:
         Args:
             own_folder: the user's own folder, where it is not ``user_folder()``.
         """
-        named = [Path(part) for part in os.environ.get("SUPERRESOLUTION_MODELS", "").split(os.pathsep) if part]
-        folders = [BUNDLED, *named, own_folder or user_folder()]
-        return cls(folders)
+        folders = [Path(part) for part in os.environ.get("SUPERRESOLUTION_MODELS", "").split(os.pathsep) if part]
+        with suppress(RuntimeError):  # whoever has no home has no folder there
+            folders.append(own_folder or user_folder())
+        return cls([BUNDLED, *folders])
 
     def _readable(self, folders: Iterable[Path]) -> list[list[Path]]:
         """The model folders in each folder, which counts once: a model is not left out in favor of itself."""
@@ -283,9 +286,13 @@ def _scales(family: str, families: dict[str, list[ModelCard]]) -> str:
 
 
 def user_folder() -> Path:
-    """Where a user's own models are kept; it need not exist."""
+    """Where a user's own models are kept; it need not exist.
+
+    Raises:
+        RuntimeError: if the user has no home.
+    """
     if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData/Local"))
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local")
     elif sys.platform == "darwin":
         base = Path.home() / "Library/Application Support"
     else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import re
 import signal
 import sys
@@ -38,6 +40,9 @@ from .upscaler import PRECISIONS, Options, upscale
 
 #: What a program sees of an error; 1 is an error that nobody foresaw.
 EXIT_STATUS = {"usage": 2, "data": 3, "model": 4, "resources": 5, "device": 6, "backend": 6, "cancelled": 130}
+
+#: Of a program whose reader has gone, as the shell says it of one that SIGPIPE ends.
+CLOSED_PIPE = 141
 
 app = typer.Typer(
     help="Super-resolution of medical images with trained networks. For research use only.",
@@ -92,19 +97,42 @@ def main() -> None:
     debug = len(arguments) < len(sys.argv) - 1
     if not debug:
         warnings.simplefilter("ignore")
-    for number in (signal.SIGINT, signal.SIGTERM):
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr has it: no name that is printed ends a run
+    for number in _endings():
         signal.signal(number, _interrupt)
     try:
-        sys.exit(app(arguments, prog_name="superres", standalone_mode=False) or 0)
+        status = _run(arguments)
     except (Exception, Interrupted) as error:
         if debug:
             traceback.print_exc()
         status, sentence = explain(error)
         print(f"superres: {' '.join(sentence.splitlines())}", file=sys.stderr)
-        sys.exit(status)
+    sys.exit(status)
+
+
+def _run(arguments: list[str]) -> int:
+    """Exit status of a command; quietly that of a closed pipe where nobody reads what is printed."""
+    shown = sys.stdout
+    try:
+        status = app(arguments, prog_name="superres", standalone_mode=False) or 0
+        shown.flush()
+        return status
+    except (BrokenPipeError, SystemExit):  # typer leaves with 1 where a pipe is closed, and in no other case
+        os.dup2(os.open(os.devnull, os.O_WRONLY), shown.fileno())  # Python flushes it once more at its end
+        return CLOSED_PIPE
+
+
+def _endings() -> list[int]:
+    """The signals that end a run; not the loss of the terminal where it is to be survived (nohup)."""
+    hangup = getattr(signal, "SIGHUP", None)
+    outlives = hangup is None or signal.getsignal(hangup) == signal.SIG_IGN
+    return [signal.SIGINT, signal.SIGTERM, *([] if outlives else [hangup])]
 
 
 def _interrupt(*_) -> None:
+    for number in _endings():
+        signal.signal(number, signal.SIG_IGN)  # another one must not disturb what puts everything in order
     raise Interrupted
 
 
@@ -229,7 +257,7 @@ def upscale_command(
     volume = read_volume(input_path, series)
     choice = None if card else recommended(volume, scale)
     card = card or choice.card
-    second = find_second(against, volume, card) if maps else None
+    second = find_second(against, volume, card, options) if maps else None
     check_sizes(images, plan(volume, card, options.region, options.axis), overwrite, maps)
     with all_or_none([*images, *maps, *([report] if report else [])], overwrite) as place:
         places = {"sr": place(output_path), "bicubic": place(bicubic) if bicubic else None}

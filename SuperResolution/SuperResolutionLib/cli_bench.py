@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 
@@ -96,8 +97,8 @@ def bench(
                 if not child.problem:
                     tell(f"round {turn + 1} of {repeats}: {way['label']}")
                     child.run()
-        for child in children:
-            child.close()
+                if turn == repeats - 1:
+                    child.close()
         entries = [_entry(way, child, flops, size) for way, child in zip(requests, children)]
         _compare(entries, Path(folder))
     _relate(entries)
@@ -175,7 +176,8 @@ class Child:
 
     def __init__(self, request: dict):
         package = str(Path(__file__).resolve().parents[1])
-        self.number, self.answers, self.problem, self._ready = request["number"], [], "", False
+        self._request, self._ready = request, False
+        self.number, self.answers, self.problem = request["number"], [], ""
         self._process = subprocess.Popen(
             [sys.executable, "-c", _BOOT, package, json.dumps(request)],
             stdin=subprocess.PIPE,
@@ -196,18 +198,26 @@ class Child:
             self.problem = "its process ended"
             return
         answer = self._answer()
-        self.problem = answer.get("problem", "")
+        self.problem = answer.get("problem", "") or _other_way(self._request, answer.get("execution"))
         if not self.problem:
             self.answers.append(answer)
 
     def close(self) -> None:
-        self._process.stdin.close()
+        with suppress(OSError):  # it ended by itself, and what was written last was never read
+            self._process.stdin.close()
         self._process.stdout.close()
         self._process.wait()
 
     def _answer(self) -> dict:
         line = self._process.stdout.readline()
         return json.loads(line) if line.strip() else {"problem": "its process ended"}
+
+
+def _other_way(asked: dict, execution: dict | None) -> str:
+    """What is wrong if something else executed the network than what was asked for; nothing if not."""
+    if execution is None or all(asked[key] in ("auto", execution[key]) for key in ("backend", "precision")):
+        return ""
+    return f"{execution['backend']} in {execution['precision']} executed it: {execution['reason']}"
 
 
 def _entry(way: dict, child: Child, flops: int, size: tuple[int, int, int]) -> dict:

@@ -10,7 +10,7 @@ import numpy as np
 
 from .catalog import ModelCard
 from .cli_output import all_or_none, print_table
-from .errors import DataError
+from .errors import DataError, reason
 from .files import read_volume, write_volume
 from .output import check_place
 from .upscaler import NOTICE, Options, UpscaleResult, upscale
@@ -102,7 +102,7 @@ def save(rows: list[Row], card: ModelCard, folder: Path, picture: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"The folder {folder} cannot be created: {(error.strerror or 'refused').lower()}.") from error
+        raise DataError(f"The folder {folder} cannot be created: {reason(error)}.") from error
     volumes = {}
     for example, _, result in rows:
         stem = f"{example.title.lower()}-x{card.scale}"

@@ -5,25 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
+
 from .catalog import ModelCard
 from .cli_models import find_model, second_model
-from .errors import ModelError
+from .errors import DataError, ModelError
 from .fidelity import Disagreement, disagreement, visible_difference
+from .plan import plan
 from .upscaler import Options, UpscaleResult, upscale
 from .volume import Volume
 
 
-def find_second(name: str | None, volume: Volume, first: ModelCard) -> ModelCard:
+def find_second(name: str | None, volume: Volume, first: ModelCard, options: Options) -> ModelCard:
     """The model that was named, at the scale of the first; if none was, the one that is recommended.
 
     Raises:
-        ModelError: if there is none, or it is the first or has another scale.
+        ModelError: if there is none, or it is the first or has another scale, or does not fit the image.
+        DataError: if there is nothing to compare.
     """
-    if name is None:
-        return second_model(volume, first)
-    card = find_model(name, first.scale)
+    card = second_model(volume, first) if name is None else find_model(name, first.scale)
     if card.id == first.id:
         raise ModelError(f"{card.id} cannot be compared with itself; name another model with --against.")
+    if not np.isfinite(plan(volume, card, options.region, options.axis).planes).any():
+        raise DataError("No voxel of the region is finite, so that no results differ there; choose another --region.")
     return card
 
 

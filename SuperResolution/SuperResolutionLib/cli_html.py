@@ -86,7 +86,9 @@ def _about(enlarged: Enlarged, scores: dict, window: tuple[float, float]) -> lis
 
 
 def _figure(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}" if np.isfinite(value) else "equal"
+    if np.isfinite(value):
+        return f"{value:.{digits}f}"
+    return "equal" if value == np.inf else "not finite"
 
 
 def _window(reference: np.ndarray) -> tuple[float, float]:

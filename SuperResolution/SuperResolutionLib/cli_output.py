@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from .errors import DataError, ResourceError, UsageError
+from .errors import DataError, ResourceError, UsageError, reason
 from .output import check_output, check_place, disk_free, sidecar_path
 from .plan import Job
 
@@ -27,14 +27,14 @@ def check_places(images: list[Path], report: Path | None, source: Path, overwrit
         UsageError: if two of the files have one name.
         DataError: if one could not be written.
     """
-    written = [*images, *map(sidecar_path, images), *([report] if report else [])]
-    names = [path.resolve() for path in (source, *written)]
-    if len(set(names)) < len(names):
-        raise UsageError("The input and the outputs need different names; two of them are the same file.")
     for path in images:
         check_output(path, overwrite=overwrite)
     if report is not None:
         check_place(report, overwrite)
+    written = [*images, *map(sidecar_path, images), *([report] if report else [])]
+    names = [os.path.realpath(path) for path in (source, *written)]  # Path.resolve fails at a loop of links
+    if len(set(names)) < len(names):
+        raise UsageError("The input and the outputs need different names; two of them are the same file.")
 
 
 def check_sizes(images: list[Path], job: Job, overwrite: bool, maps: Sequence[Path] = ()) -> None:
@@ -96,8 +96,7 @@ def all_or_none(paths: list[Path], overwrite: bool) -> Iterator[Callable[[Path],
         raise type(error)(text) from error
     except OSError as error:
         names = ", ".join(map(str, paths))
-        reason = (error.strerror or "the system refused it").lower()
-        raise DataError(f"{names} cannot be written: {reason}; choose another place.") from error
+        raise DataError(f"{names} cannot be written: {reason(error)}; choose another place.") from error
 
 
 def to_json(data) -> str:
@@ -123,18 +122,27 @@ def print_table(*rows: tuple[str, ...]) -> None:
 def print_report(report: dict, images: list[Path]) -> None:
     """A report in a few lines for a person, and where the images are."""
     size, spacing = (" x ".join(f"{n:g}" for n in report["output"][key]) for key in ("size", "spacing_mm"))
-    fidelity = report["consistency"]
     print(f"{report['model']} on {report['device']}, {report['seconds']:.1f} s: {size} voxels of {spacing} mm")
-    print(
-        f"shrunk again it differs from the input by at most {fidelity['max']:.3g} of its units, by more than one unit "
-        f"in {100 * fidelity['share_above_one_unit']:.3g} % of the voxels"
-    )
+    print(consistency_text(report["consistency"]))
     if "disagreement" in report:
         print(disagreement_text(report["disagreement"]))
     for text in [*report["notices"], f"{report['provenance']['Notice']}."]:
         print(text)
     for path in images:
         print(path)
+
+
+def consistency_text(found: dict) -> str:
+    """A report's entry ``consistency`` in a sentence."""
+    if not math.isfinite(found["max"]):
+        return (
+            "shrunk again it is NaN or infinite, or differs from the input beyond all bounds; look for voxels with "
+            "extreme values in the input"
+        )
+    return (
+        f"shrunk again it differs from the input by at most {found['max']:.3g} of its units, by more than one unit "
+        f"in {100 * found['share_above_one_unit']:.3g} % of the voxels"
+    )
 
 
 def disagreement_text(found: dict) -> str:

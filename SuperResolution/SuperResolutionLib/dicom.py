@@ -40,6 +40,9 @@ _TAGS = [
     "SpacingBetweenSlices",
     "StudyInstanceUID",
 ]
+#: What is said of a file that could tell its spacing and does not.
+NO_SPACING = "Nothing says how large the pixels are; they are taken to measure 1 mm."
+
 _NOT_IMAGES = {"SEG": "a segmentation", "RTDOSE": "a radiotherapy dose"}
 _LISTED = 20
 
@@ -76,6 +79,8 @@ def read_dicom(path: Path, series: str | None = None) -> Volume:
         notices.append(
             "Stored with low values bright (MONOCHROME1) and inverted on reading, so that high values are bright."
         )
+    if not all(frame.spacing_known for frame in frames):
+        notices.append(NO_SPACING)
     _refuse_mixed_sizes(label, chosen, frames)
     if all(frame.position is not None for frame in frames):
         order, matrix = stack(label, frames)
@@ -84,13 +89,15 @@ def read_dicom(path: Path, series: str | None = None) -> Volume:
         if len(frames) > 1:
             notices.append(f"The {len(frames)} frames have no positions; they are kept as slices in their order.")
     array = _decode(frames, order, bits=int(first.get("BitsAllocated", 16)))
-    source = {"path": str(path)}
+    source = {"path": itk.printable(path)}
     for keyword in ("SeriesInstanceUID", "StudyInstanceUID", "Modality"):
         if first.get(keyword):
             source[keyword] = str(first.get(keyword))
+    if NO_SPACING in notices:
+        source["Spacing"] = "unknown"
     if notices:
         source["Notice"] = " ".join(notices)
-    name = str(first.get("SeriesDescription") or "").strip() or path.stem
+    name = str(first.get("SeriesDescription") or "").strip() or itk.printable(path.stem)
     return Volume(array, matrix, name, source)
 
 
@@ -103,8 +110,11 @@ def _header(path: Path):
             warnings.simplefilter("ignore")
             header = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=_TAGS)
             list(header)  # pydicom converts values when they are first seen: now, where damage is expected.
+            # A frame takes at least a byte; what says otherwise would be read without end.
+            if not 1 <= frame_count(header) <= path.stat().st_size or int(header.get("BitsAllocated", 16)) < 1:
+                raise _damaged(path)
             return header
-    except OSError:
+    except (OSError, DataError):
         raise
     except Exception as error:
         # pydicom meets damage with whatever the bytes lead to: many kinds of exception.

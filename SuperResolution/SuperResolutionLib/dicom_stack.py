@@ -25,14 +25,15 @@ class Frame:
     """One slice as its header describes it: millimetres, DICOM's LPS axes.
 
     ``orientation`` holds the directions of the i and the j axis; it and ``position`` (of the first voxel) are None for
-    images that have no place in the patient. ``spacing`` is along i and j, ``thickness`` the distance to the next
-    slice, as far as one header knows it. ``rescale`` is slope and intercept.
+    images that have no place in the patient. ``spacing`` is along i and j, 1 mm where it is not known, ``thickness``
+    the distance to the next slice, as far as one header knows it. ``rescale`` is slope and intercept.
     """
 
     path: Path
     position: np.ndarray | None
     orientation: np.ndarray | None
     spacing: tuple[float, float]
+    spacing_known: bool
     thickness: float
     rescale: tuple[float, float]
 
@@ -46,6 +47,7 @@ def read_frames(path: Path, header) -> list[Frame]:
     for index in range(frame_count(header)):
         measures = _group(header, index, "PixelMeasuresSequence")
         values = _group(header, index, "PixelValueTransformationSequence")
+        spacing = _pixel_spacing(measures)
         plane = _group(header, index, "PlanePositionSequence")
         position = _numbers(plane, "ImagePositionPatient", 3)
         orientation = _numbers(_group(header, index, "PlaneOrientationSequence"), "ImageOrientationPatient", 6)
@@ -58,7 +60,8 @@ def read_frames(path: Path, header) -> list[Frame]:
                 path=path,
                 position=position if placed else None,
                 orientation=orientation.reshape(2, 3) if placed else None,
-                spacing=_pixel_spacing(measures),
+                spacing=spacing or (1.0, 1.0),
+                spacing_known=spacing is not None,
                 thickness=_positive(measures, "SpacingBetweenSlices") or _positive(measures, "SliceThickness") or 1.0,
                 rescale=(_one(values, "RescaleSlope", 1.0), _one(values, "RescaleIntercept", 0.0)),
             )
@@ -94,13 +97,13 @@ def _positive(dataset, keyword: str) -> float | None:
     return value if value > 0 else None
 
 
-def _pixel_spacing(dataset) -> tuple[float, float]:
+def _pixel_spacing(dataset) -> tuple[float, float] | None:
     for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
         values = _numbers(dataset, keyword, 2)
         if values is not None and (values > 0).all():
             # DICOM names the distance between rows first, which is the step along j.
             return float(values[1]), float(values[0])
-    return 1.0, 1.0
+    return None
 
 
 def unplaced(label: str, frames: list[Frame], files: int) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class SuperResolutionError(Exception):
     """Base of every error that the engine raises on purpose.
@@ -79,6 +81,21 @@ _BY_CODE = {
         WorkerError,
     )
 }
+
+
+def reason(error: OSError) -> str:
+    """What the system gave as its reason, to stand within a sentence."""
+    return (error.strerror or str(error) or "the system refused it").lower()
+
+
+def cut_short(path: Path, why: str) -> DataError:
+    """What to say of a file that is not whole."""
+    return DataError(f"{path} is truncated or damaged: {why}; copy or export it again.")
+
+
+def grey_with_alpha(path: Path) -> DataError:
+    """What to say of a picture whose two channels ITK would misread."""
+    return DataError(f"{path} is a grey image with transparency, which is not supported; save it without transparency.")
 
 
 def error_of(code: str, message: str, details: str = "") -> SuperResolutionError:

@@ -37,8 +37,9 @@ class ConsistencyResidual:
         self._largest, self._above, self._number = 0.0, 0, 0
 
     def add(self, residual: np.ndarray) -> None:
-        """Residuals of one slice, any shape."""
+        """Residuals of one slice, any shape; one that is no number counts as infinite."""
         values = np.abs(residual, dtype=np.float32).reshape(-1)
+        values[np.isnan(values)] = np.inf
         self._counts += np.bincount(values.view(np.uint32) >> 13, minlength=self._counts.size)
         self._largest = max(self._largest, float(values.max()))
         self._above += int(np.count_nonzero(values > 1.0))
@@ -91,7 +92,8 @@ def disagreement(fidelity: Volume, gan: Volume, scale: int, axis: int, threshold
             whole input, so that a region says the same as the volume.
 
     Raises:
-        DataError: if the volumes differ in size or place, or do not have the size of results at that scale.
+        DataError: if the volumes differ in size or place, do not have the size of results at that scale, or have no
+            finite voxel in common.
     """
     _check_pair(fidelity, gan, scale, axis)
     if threshold is None:
@@ -109,6 +111,8 @@ def disagreement(fidelity: Volume, gan: Volume, scale: int, axis: int, threshold
         strength[index][np.logical_or(*missing).any(axis=0)] = np.nan
     contested &= np.isfinite(strength)
     known = strength[np.isfinite(strength)]
+    if known.size == 0:
+        raise DataError("The two results cannot be compared: no voxel is finite in both.")
     summary = {
         "mean": float(known.mean(dtype=np.float64)),
         "p99": float(np.percentile(known, 99)),

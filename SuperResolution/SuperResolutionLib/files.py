@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from . import dicom, integrity, itk, nifti
-from .errors import DataError, UsageError
+from . import dicom, integrity, itk, nifti, tiff
+from .errors import DataError, UsageError, reason
 from .output import check_output, disk_free, known_suffix, sidecar_path, write_volume
 from .volume import Volume
 
@@ -35,7 +35,7 @@ _SUFFIXES = {
     ".dcm": "DICOM",
 }
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_META_IMAGE = re.compile(rb"^(ObjectType|NDims|DimSize)\s*=", re.MULTILINE)
+_META_IMAGE = re.compile(rb"^NDims\s*=\s*\d", re.MULTILINE)
 
 
 def read_volume(path: str | os.PathLike, series: str | None = None) -> Volume:
@@ -65,25 +65,39 @@ def read_volume(path: str | os.PathLike, series: str | None = None) -> Volume:
         if series is not None:
             raise UsageError(f"{path} is not DICOM, so it has no series; leave out --series.")
         integrity.check_file(path, format_name)
+        return _read(path, format_name)
     except PermissionError as error:
         raise DataError(
-            f"{error.filename or path} may not be read: permission denied; ask its owner for access."
+            f"{itk.printable(error.filename or path)} may not be read: permission denied; ask its owner for access."
         ) from error
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {(error.strerror or 'the system refused it').lower()}.") from error
+        raise DataError(f"{itk.printable(path)} cannot be read: {reason(error)}.") from error
+
+
+def _read(path: Path, format_name: str) -> Volume:
+    """A file that is not DICOM and has been found whole."""
     image = itk.read_image(path, format_name)
-    array, source = itk.image_array(image), {"path": str(path)}
-    if format_name == "NIfTI" and array.dtype.kind == "f":
-        nifti.restore_missing(path, array)
+    array, matrix, notices = itk.image_array(image), itk.image_geometry(image), []
+    spacing_known = format_name not in ("PNG", "JPEG")
+    if format_name == "NIfTI":
+        if array.dtype.kind == "f":
+            nifti.restore_missing(path, array)
+        if image.GetDimension() < 3:
+            matrix = nifti.flat_geometry(path)
+        else:
+            _refuse_ignored_sform(path, image, matrix)
+    if format_name == "TIFF":
+        array, spacing_known, notices = tiff.correct(path, array)
+        notices += [] if spacing_known else [dicom.NO_SPACING]
     if array.ndim == 4 and array.shape[3] == 4:
         array = np.ascontiguousarray(array[..., :3])
-        source["Notice"] = "The alpha channel (transparency) is dropped."
-    if format_name in ("PNG", "JPEG"):
+        notices.append("The alpha channel (transparency) is dropped.")
+    source = {"path": itk.printable(path)}
+    if not spacing_known:
         source["Spacing"] = "unknown"
-    matrix = itk.image_geometry(image)
-    if format_name == "NIfTI":
-        _refuse_ignored_sform(path, image, matrix)
-    return Volume(array, matrix, _stem(path), source)
+    if notices:
+        source["Notice"] = " ".join(notices)
+    return Volume(array, matrix, itk.printable(_stem(path)), source)
 
 
 def _recognise(path: Path) -> str:
@@ -109,7 +123,7 @@ def _recognise(path: Path) -> str:
         return "NRRD"
     if nifti.parse_header(_inflated(head)[: nifti.HEADER]):
         return "NIfTI"
-    if suffix in (".mha", ".mhd") and _META_IMAGE.search(head):
+    if _META_IMAGE.search(head):
         return "MetaImage"
     if suffix is None:
         raise DataError(

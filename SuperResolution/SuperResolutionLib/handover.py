@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from .catalog import ModelCard
-from .errors import DataError, ResourceError
+from .errors import DataError, ResourceError, reason
 from .plan import Job
 from .sinks import FileSink, Open
 from .upscaler import Options, UpscaleResult
@@ -110,9 +110,9 @@ def read_result(folder: Path) -> UpscaleResult:
 
 def no_room(error: OSError, folder: Path) -> ResourceError:
     """What to say of a temporary folder that cannot be written."""
-    reason = (error.strerror or "the system refused it").lower()
     return ResourceError(
-        f"The temporary folder {folder} cannot be written: {reason}; make room there or choose another one.", str(error)
+        f"The temporary folder {folder} cannot be written: {reason(error)}; make room there or choose another one.",
+        str(error),
     )
 
 

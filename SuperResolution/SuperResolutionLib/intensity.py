@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 #: Percentiles are taken from at most this many voxels, evenly spaced through the volume.
 PERCENTILE_VOXELS = 4_000_000
 
-#: Percentiles that lie closer together than this share of the whole span say nothing about the image.
+#: Percentiles that lie closer together than this share of their own size are apart by rounding alone.
 NEARLY_CONSTANT = 1e-6
 
 #: Pixels whose float64 values ``store`` has at once: on a CPU they stay in the cache, on a graphics card they are worth
@@ -34,10 +34,6 @@ class IntensityMap:
     def to_network(self, stored: np.ndarray) -> np.ndarray:
         """Stored values of any type to float32, nominally 0 to 1, never clipped."""
         return ((stored.astype(np.float64) - self.offset) / self.width).astype(np.float32)
-
-    def to_stored(self, network: np.ndarray) -> np.ndarray:
-        """Network values back to the stored unit, float64."""
-        return network.astype(np.float64) * self.width + self.offset
 
 
 def choose_map(array: np.ndarray, intensity: dict) -> IntensityMap:
@@ -71,9 +67,9 @@ def _percentiles(array: np.ndarray, low: float, high: float) -> tuple[float, flo
     if finite.size == 0:
         raise DataError("The image holds no finite voxel: every value is NaN or infinite.")
     bottom, top = np.percentile(finite.astype(np.float64), [low, high])
-    least, most = float(finite.min()), float(finite.max())
-    if top - bottom <= NEARLY_CONSTANT * (most - least):  # all but a few voxels are alike
-        return least, most
+    # A single voxel may have any value, so the whole span says nothing about the contrast of the others.
+    if top - bottom <= NEARLY_CONSTANT * max(abs(top), abs(bottom)):  # all but a few voxels are alike
+        return float(finite.min()), float(finite.max())
     return bottom, top
 
 
@@ -108,7 +104,7 @@ def round_to(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 
 def store(network: np.ndarray, intensity: IntensityMap, dtype: np.dtype) -> np.ndarray:
-    """Network values (..., h, w) in a stored type: ``round_to(intensity.to_stored(network), dtype)``, on all cores."""
+    """Network values (..., h, w) back in the stored unit, as ``round_to`` gives them; on all cores."""
     import torch
 
     return store_tensor(torch.from_numpy(np.ascontiguousarray(network)), intensity, dtype).numpy()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from . import nifti
 from .errors import DataError, ResourceError
 from .volume import Volume
 
@@ -25,6 +28,9 @@ _IMAGE_IO = {
     "PNG": "PNGImageIO",
     "TIFF": "TIFFImageIO",
 }
+
+#: Formats whose voxels may lie in another file, beside the one that is named.
+_DETACHED = ("MetaImage", "NRRD")
 
 _quiet_lock = threading.RLock()
 
@@ -71,19 +77,48 @@ def read_image(path: Path, format_name: str):
     Raises:
         DataError: if it cannot be read, or is not a scalar or colour image with 2 or 3 axes.
         ResourceError: if memory does not suffice.
+        OSError: if the file cannot be given another name where it needs one.
     """
     import SimpleITK as sitk
 
     reader = sitk.ImageFileReader()
     reader.SetImageIO(_IMAGE_IO[format_name])
-    reader.SetFileName(str(path))
     try:
-        with quiet():
+        with _name_for_itk(path, format_name) as name, quiet():
+            reader.SetFileName(str(name))
             reader.ReadImageInformation()
             _refuse_odd_pixels(path, reader)
             return reader.Execute()
     except RuntimeError as error:
         raise _reading_error(path, str(error)) from error
+
+
+@contextmanager
+def _name_for_itk(path: Path, format_name: str) -> Iterator[Path]:
+    """A name under which ITK reads the file: its own, or one in a temporary folder that it bears meanwhile."""
+    named_well = is_utf8(path)
+    if named_well and format_name != "NIfTI":
+        yield path
+        return
+    if format_name in _DETACHED:
+        raise DataError(f"The name of {printable(path)} is not valid UTF-8; rename it or its folder.")
+    with TemporaryDirectory(prefix="superresolution-") as folder:
+        if format_name == "NIfTI":
+            yield nifti.place_for_itk(path, Path(folder))
+        else:
+            link = Path(folder) / "image"
+            nifti.link_or_copy(path, link)
+            yield link
+
+
+def is_utf8(path: Path) -> bool:
+    """Whether a path is text in UTF-8; with any other ITK ends the whole process."""
+    return printable(path) == str(path)
+
+
+def printable(path: Path | str) -> str:
+    """A path as text that every encoding of Unicode has; bytes that are none of it read \\udcXX."""
+    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _refuse_odd_pixels(path: Path, reader) -> None:
@@ -109,6 +144,8 @@ def _refuse_odd_pixels(path: Path, reader) -> None:
 
 def _reading_error(path: Path, text: str) -> Exception:
     """What ITK's message means to a person (the message itself names source files and addresses in memory)."""
+    if "dimension of space" in text:
+        return DataError(f"{path} is a flat image that lies in 3-D space; save it as a volume of one slice.")
     if "orthonormal" in text:
         return DataError(f"The axes of {path} are sheared, not at right angles; resample it to a straight grid first.")
     if "alloc" in text:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from .catalog import ModelCard
 from .child import Child, describe_status
-from .errors import Cancelled, SuperResolutionError, UsageError, WorkerError, error_of
+from .errors import Cancelled, SuperResolutionError, UsageError, WorkerError, error_of, reason
 from .handover import no_room, read_result, write_request
 from .upscaler import Options, UpscaleResult
 from .volume import Volume
@@ -310,10 +310,9 @@ class Job:
 
 def _end_of(child: Child) -> WorkerError:
     if child.problem is not None:
-        reason = (child.problem.strerror or str(child.problem) or "the system refused it").lower()
         return WorkerError(
-            f"The process that computes cannot be started: {reason}; reinstall the application or check what "
-            "keeps it from starting programs.",
+            f"The process that computes cannot be started: {reason(child.problem)}; reinstall the application or "
+            "check what keeps it from starting programs.",
             str(child.problem),
         )
     how = describe_status(child.status, child.printed())

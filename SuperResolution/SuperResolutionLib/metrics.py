@@ -20,12 +20,16 @@ CT_RANGE = 4096.0
 def psnr(reference: np.ndarray, image: np.ndarray, data_range: float, region: np.ndarray | None = None) -> float:
     """Peak signal-to-noise ratio in dB: 10 log10(data_range^2 / mean squared error); infinite for equal arrays.
 
+    Minus infinity where a value is not finite or the error is too large for a float.
     ``region`` (h, w), boolean, restricts it to some pixels of slices (h, w) or (h, w, 3).
     """
     if region is not None:
         reference, image = reference[region], image[region]
     error = np.mean((reference.astype(np.float64) - image.astype(np.float64)) ** 2)
-    return math.inf if error == 0 else 10.0 * math.log10(data_range**2 / error)
+    if error == 0:
+        return math.inf
+    ratio = data_range * data_range / error
+    return 10.0 * math.log10(ratio) if ratio > 0 else -math.inf
 
 
 def ssim(reference: np.ndarray, image: np.ndarray, data_range: float) -> float:

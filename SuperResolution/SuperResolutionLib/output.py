@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from . import integrity, itk, slicewise
-from .errors import DataError, ResourceError
+from .errors import DataError, ResourceError, reason
 from .volume import Volume
 
 # ITK writes NIfTI-1, whose axes are counted in 16 bits.
@@ -91,10 +91,12 @@ def check_place(path: Path, overwrite: bool = False) -> Path:
     Raises:
         DataError: if its folder is missing or not writable, or the name is taken or not possible.
     """
+    if not itk.is_utf8(path):
+        raise DataError(f"The name {itk.printable(path)} is not valid UTF-8; choose another one.")
     try:
         if path.is_dir():
             raise DataError(f"{path} is a folder; name a file in it.")
-        if path.exists() and not overwrite:
+        if os.path.lexists(path) and not overwrite:
             raise DataError(f"{path} exists already; choose another name or allow overwriting (--overwrite).")
         if not path.parent.is_dir():
             raise DataError(f"There is no folder {path.parent}; create it or choose another one.")
@@ -298,7 +300,7 @@ def known_suffix(path: Path, known: dict) -> str | None:
 def _reason(error: Exception) -> str:
     """A short cause; ITK's own text names source files and addresses, so it stays in the chained exception."""
     if isinstance(error, OSError):
-        return (error.strerror or "the system refused it").lower()
+        return reason(error)
     if isinstance(error, DataError):
         return "the written file is incomplete"
     return "the image library could not write it"

@@ -73,7 +73,11 @@ class Pipeline:
         self._consistent, self._bicubic, self._clock = consistent, bicubic, clock
         self._seen, self._place, self._rows = seen, place, rows
         self.sr = open_sink("sr", job, provenance["sr"])
-        self.bicubic = open_sink("bicubic", job, provenance["bicubic"]) if bicubic else None
+        try:
+            self.bicubic = open_sink("bicubic", job, provenance["bicubic"]) if bicubic else None
+        except BaseException:
+            self.sr.close()  # an open file could not be deleted everywhere
+            raise
         self.residual = ConsistencyResidual()
         self.network_seconds, self.pixels = 0.0, 0
         self._detail = consistent and batches and model.adds_bicubic

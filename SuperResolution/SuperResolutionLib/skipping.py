@@ -27,7 +27,8 @@ GRID = 8
 def find_boxes(slices: np.ndarray, seen: Window, reach: int, local: bool = True) -> list[Window]:
     """The part of each slice that has to be enlarged, in pixels of what is seen; ``NOTHING`` of a constant one.
 
-    All of a slice has to be where less would not be worth the constant slice that the rest is taken from.
+    All of a slice has to be where less would not be worth the constant slice that the rest is taken from, and where its
+    corner is missing: what the network gets in its place is not the same everywhere.
 
     Args:
         slices: (n, c, h, w), stored values. seen: what of them goes through the network.
@@ -38,7 +39,7 @@ def find_boxes(slices: np.ndarray, seen: Window, reach: int, local: bool = True)
     everything, area = whole(shape), shape[0] * shape[1]
     boxes, alike = [], defaultdict(list)
     for number, plane in enumerate(slices[:, :, top:bottom, left:right]):
-        box = _box(plane, reach)
+        box = _box(plane, reach) if np.isfinite(plane[:, 0, 0]).all() else everything
         boxes.append(box if local or box == NOTHING else everything)
         alike[plane[:, 0, 0].tobytes()].append(number)
     saved = {value: sum(area - _area(boxes[number]) for number in numbers) for value, numbers in alike.items()}

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from . import __version__
-from .backends.choice import Choice, choose, tolerance, windows
+from .backends.choice import Choice, choose, samples, tolerance, windows
+from .backends.limits import free_memory
 from .backends.memory import kept_memory
 from .catalog import ModelCard
 from .clock import Clock, Progress
@@ -158,9 +159,7 @@ def upscale(
 
 
 def _check_memory(job: Job, needed: int) -> None:
-    import psutil
-
-    free = psutil.virtual_memory().available
+    free = free_memory()
     if needed > MEMORY_SHARE * free:
         raise ResourceError(too_large(job.layout, needed, free))
 
@@ -172,13 +171,27 @@ def _execution(model, card: ModelCard, job: Job, seen: Window, options: Options,
 
     def read(number: int) -> np.ndarray:
         finite, _missing = bridge(job.slices[number], seen)
-        return as_images(job.intensity.to_network(finite), card.channels)[0]
+        return as_images(job.intensity.to_network(finite), card.channels)
 
-    count = len(job.slices)
-    pixels = count * (job.layout.channels // card.channels) * (bottom - top) * (right - left)
-    planes = windows(count, bottom - top, right - left, read)
-    allowed = tolerance(job.dtype, job.intensity.width)
-    choice = choose(model, planes, pixels, allowed, options.backend, options.precision, lambda *_: clock.check())
+    def check(*_) -> None:
+        clock.check()
+
+    slices = job.slices[:, :, top:bottom, left:right]
+    few = samples(slices, card.channels, read)
+    model.insists = True  # a trial is to say that float16 does not suffice
+    choice = choose(
+        model,
+        few,
+        lambda: windows(slices, card.channels, read, check),
+        slices.size // card.channels,
+        tolerance(job.dtype, job.intensity.width),
+        options.backend,
+        options.precision,
+        check,
+    )
+    model.insists = options.precision == "float16"
+    if options.backend not in ("auto", choice.backend):
+        job.notices.append(f"The backend {options.backend} was not used. {choice.reason}".rstrip(".") + ".")
     clock.restart()
     return choice
 

@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from .backends.memory import out_of_memory
 from .catalog import ModelCard
 from .errors import ResourceError, SuperResolutionError
 from .handover import read_request, result_sinks, write_report
@@ -201,13 +202,8 @@ def _explain(error: BaseException) -> tuple[str, str, bool]:
     if isinstance(error, SuperResolutionError):
         # What torch holds after it ran out of memory is unclear.
         return error.code, str(error), not (isinstance(error, ResourceError) and error.__cause__ is not None)
-    if _out_of_memory(error):
+    if out_of_memory(error):
         return "resources", "Memory ran out; upscale a region of the image or choose a smaller scale.", False
     if isinstance(error, ModuleNotFoundError):
         return "worker", f"The Python package {error.name} is not installed; install it and try again.", False
     return "worker", f"The computation failed with an unexpected {type(error).__name__}: {error}.", False
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    text = str(error)
-    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text

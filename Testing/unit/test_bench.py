@@ -1,18 +1,21 @@
 """``superres bench``: what it counts, what it measures in processes of their own, and the page that it writes."""
 
 import json
+import subprocess
+import sys
 import tempfile
 
+import numpy as np
 import pytest
 
 from SuperResolutionLib import cli_bench
 from SuperResolutionLib.backends.torch_backend import build
 from SuperResolutionLib.catalog import BUNDLED, ModelCatalog
 from SuperResolutionLib.cli_bench import bench, network_flops, ways
-from SuperResolutionLib.cli_bench_child import phantom
+from SuperResolutionLib.cli_bench_child import peak_bytes, phantom
 from SuperResolutionLib.cli_bench_network import network_to_measure
 from SuperResolutionLib.cli_bench_report import rows, write_document
-from Testing.run_cli import run_here
+from Testing.run_cli import environment, run_here
 from Testing.tiny_model import write_model
 
 
@@ -105,6 +108,43 @@ def test_two_ways_in_processes_of_their_own(models, monkeypatch):
     assert ours["largest_difference"] < 1e-5 and ours["slices"] == 3 and eager["slices"] == 2
     assert 0 < ours["around_the_network"] < 1 and ours["peak_bytes"] > 5e7 and len(ours["rounds"]) == 1
     assert "KeyError" in nothing["problem"]
+
+
+def bench_child(monkeypatch, said):
+    """A child that says it is ready, then ``said``, and ends."""
+    boot = f"import os; os.write(1, {(json.dumps({'ready': True}) + chr(10) + said).encode()!r})"
+    monkeypatch.setattr(cli_bench, "_BOOT", boot)
+    child = cli_bench.Child({"number": 0, "backend": "openvino", "precision": "float32"})
+    child.wait_until_ready()
+    child._process.wait()
+    return child
+
+
+def test_a_child_that_died_loses_no_other_result(monkeypatch):
+    child = bench_child(monkeypatch, "")
+    child.run()
+    assert child.problem == "its process ended"
+    child.close()
+
+
+def test_a_way_that_another_took_the_place_of_is_a_problem():
+    asked = {"backend": "openvino", "precision": "float32"}
+    other = {"backend": "torch", "precision": "float32", "reason": "PyTorch took its place: it is not installed."}
+    assert "torch in float32 executed it" in cli_bench._other_way(asked, other)
+    assert "not installed" in cli_bench._other_way(asked, other)
+    assert cli_bench._other_way(asked, {**asked, "reason": "as asked for"}) == ""
+    assert cli_bench._other_way({"backend": "auto", "precision": "float32"}, other) == ""
+    assert "bfloat16" in cli_bench._other_way(asked, {**asked, "precision": "bfloat16", "reason": ""})
+    assert cli_bench._other_way({"way": "eager"}, None) == ""
+
+
+def test_the_peak_of_a_child_is_not_that_of_its_parent():
+    """On Linux ``ru_maxrss`` of a child begins with its parent's."""
+    ballast = np.ones(800_000_000, np.uint8)
+    program = "from SuperResolutionLib.cli_bench_child import peak_bytes; print(peak_bytes())"
+    ended = subprocess.run([sys.executable, "-c", program], env=environment(), capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert 10e6 < int(ended.stdout) < 500e6 < ballast.nbytes < peak_bytes()
 
 
 def test_of_tiles_the_quickest_counts_and_problems_are_said():

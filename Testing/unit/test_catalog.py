@@ -116,13 +116,29 @@ def test_a_card_that_contradicts_its_id(folder):
 
 @pytest.mark.parametrize(
     "intensity",
-    [{"mapping": "fixed"}, {"mapping": "percentile", "low": "a", "high": "b"}, {"mapping": "auto", "low": 1}],
+    [
+        {"mapping": "fixed"},
+        {"mapping": "fixed", "low": 3, "high": 3},
+        {"mapping": "percentile", "low": "a", "high": "b"},
+        {"mapping": "percentile", "low": 50, "high": 50},
+        {"mapping": "auto", "low": 1},
+    ],
 )
 def test_intensity_mappings_need_their_bounds(folder, intensity):
     path = ModelCatalog([folder]).cards[0].weights.parent
     card = json.loads((path / "card.json").read_text())
     (path / "card.json").write_text(json.dumps(card | {"intensity": intensity}))
     with pytest.raises(ModelError, match="low < high"):
+        load_card(path)
+
+
+@pytest.mark.parametrize(("low", "high"), [(-1, 99), (0, 100.5)])
+@pytest.mark.parametrize("mapping", ["auto", "percentile"])
+def test_percentiles_have_limits(folder, mapping, low, high):
+    path = ModelCatalog([folder]).cards[0].weights.parent
+    card = json.loads((path / "card.json").read_text())
+    (path / "card.json").write_text(json.dumps(card | {"intensity": {"mapping": mapping, "low": low, "high": high}}))
+    with pytest.raises(ModelError, match="from 0 to 100"):
         load_card(path)
 
 
@@ -140,6 +156,15 @@ def test_folders_are_searched_in_order(tmp_path, monkeypatch):
     assert [first in places[2].parents, second in places[4].parents] == [True, True]
     assert Path(tmp_path / "home") in places[8].parents
     assert len(catalog.problems) == 2, "the two hidden models are named"
+
+
+def test_a_user_without_a_home_has_the_other_models(monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    assert ModelCatalog.default().cards
 
 
 def test_user_folders_of_other_systems(monkeypatch, tmp_path):
@@ -231,6 +256,7 @@ SPAN = {"scale": 4, "channels": 1}
         {"intensity": {"mapping": 7}},
         {"intensity": []},
         {"spacing_mm": [1]},
+        {"spacing_mm": [1, 10**400]},
         {"spacing_mm": "12"},
         {"spacing_mm": [2, 1]},
         {"spacing_mm": [float("nan"), 2]},

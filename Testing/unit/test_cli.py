@@ -133,14 +133,42 @@ def read_until(terminal: int, mark: bytes) -> bytes:
     return text
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_cancel(number, ct, tmp_path, monkeypatch):
+    """Also one that is sent again while the files are being removed."""
     before = listing(tmp_path)
-    monkeypatch.setattr(cli, "upscale", lambda *_, **__: os.kill(os.getpid(), number))
+
+    def stopped(*_, **__):
+        try:
+            os.kill(os.getpid(), number)
+        finally:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(cli, "upscale", stopped)
     ended = run_here("upscale", ct, tmp_path / "sr.nrrd", "--model", X2)
     assert ended.status == 130
     assert "cancelled" in ended.sentence()
     assert listing(tmp_path) == before
+
+
+def test_a_run_outlives_its_terminal_where_it_should(ct, tmp_path, monkeypatch):
+    """nohup ignores the loss of the terminal."""
+    monkeypatch.setattr(cli, "upscale", lambda *_, **__: os.kill(os.getpid(), signal.SIGHUP))
+    kept = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert "cancelled" not in run_here("upscale", ct, tmp_path / "sr.nrrd", "--model", X2).err
+    finally:
+        signal.signal(signal.SIGHUP, kept)
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_has_gone_is_no_error(unbuffered):
+    reading, writing = os.pipe()
+    os.close(reading)
+    told = {"env": environment(PYTHONUNBUFFERED=unbuffered), "stdout": writing, "stderr": subprocess.PIPE}
+    done = subprocess.run([*PROGRAM, "models"], text=True, timeout=120, **told)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_disk_that_fills_up_leaves_nothing(ct, tmp_path):
@@ -436,6 +464,29 @@ def test_help_names_every_option():
 def test_version():
     ended = run_program("--version")
     assert (ended.status, ended.out, ended.err) == (0, f"superres {__version__}\n", "")
+
+
+def test_a_result_that_is_not_finite_is_told(tmp_path):
+    voxels = smooth((2, 20, 24), np.float32)
+    voxels[0, 9, 9] = np.finfo(np.float32).max
+    source = write_volume(Volume(voxels, np.eye(4)), tmp_path / "hot.nrrd")
+    ended = run_here("upscale", source, tmp_path / "sr.nrrd", "--model", X2)
+    assert ended.status == 0 and "NaN or infinite" in ended.out and "extreme values" in ended.out
+    assert (
+        json.loads(run_here("upscale", source, tmp_path / "b.nrrd", "--model", X2, "--json").out)["consistency"]["max"]
+        is None
+    )
+    assert np.isfinite(read_volume(tmp_path / "sr.nrrd").array[1]).all()
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_scores_that_are_not_finite(tmp_path):
+    voxels = smooth((1, 32, 32), np.float32)
+    voxels[0, :, 16:] = np.finfo(np.float32).max
+    source, page = write_volume(Volume(voxels, np.eye(4)), tmp_path / "hot.nrrd"), tmp_path / "page.html"
+    ended = run_here("compare", source, "--model", X2, "--html", page)
+    assert ended.status == 0 and "-inf" in ended.out
+    assert '"psnr": "not finite"' in page.read_text(encoding="utf-8")
 
 
 def test_figures_that_json_lacks():

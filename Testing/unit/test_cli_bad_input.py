@@ -129,6 +129,10 @@ def one_voxel(folder: Path) -> Path:
     return volume(folder, "one.nrrd", noise((1, 1, 1)))
 
 
+def name_that_is_no_text(folder: Path) -> Path:
+    return volume(folder, "a.nrrd", noise()).rename(folder / "lat\udce9.nrrd")
+
+
 def one_pixel(folder: Path) -> Path:
     Image.fromarray(np.zeros((1, 1), np.uint8)).save(folder / "one.png")
     return folder / "one.png"
@@ -190,6 +194,7 @@ INPUTS = [
     Bad(truncated_nrrd, ["cut.nrrd", "damaged or incomplete"]),
     Bad(zero_size, ["zero.nii", "no voxels"]),
     Bad(zero_size_nrrd, ["zero.nrrd"]),
+    Bad(name_that_is_no_text, ["lat\\udce9.nrrd", "not valid UTF-8"]),
     Bad(one_voxel, ["1 x 1", "at least 4 x 4"]),
     Bad(one_pixel, ["1 x 1", "at least 4 x 4"]),
     Bad(all_nan, ["no finite voxel", "NaN"]),
@@ -266,14 +271,32 @@ def test_weights_of_another_network(refused, ct, tmp_path, monkeypatch):
         ("sr.xyz", ["sr.xyz", "format", ".nii.gz", ".png"]),
         ("sr", ["format", ".nrrd"]),
         ("sr.dcm", ["format", ".nrrd"]),
+        ("", ["format", ".nrrd"]),
+        ("loop.nrrd", ["loop.nrrd", "exists already"]),
+        ("lat\udce9.nrrd", ["lat\\udce9.nrrd", "not valid UTF-8"]),
         ("sr.png", ["PNG", "single slice", ".nii.gz"]),
         ("taken.nrrd", ["taken.nrrd", "is a folder"]),
     ],
 )
 def test_output(name, words, refused, ct, tmp_path):
     (tmp_path / "taken.nrrd").mkdir()
+    (tmp_path / "loop.nrrd").symlink_to(tmp_path / "loop.nrrd")
     refused(3, words, "upscale", ct, tmp_path / name, "--model", X2)
     refused(3, words, "upscale", ct, tmp_path / "sr.nrrd", "--bicubic", tmp_path / name, "--model", X2)
+
+
+@pytest.mark.parametrize("name", [".", "/", ""])
+def test_folders_that_are_no_files(name, refused, ct, tmp_path):
+    refused(3, ["format"], "upscale", ct, name, "--model", X2)
+    refused(3, ["is a folder"], "upscale", ct, tmp_path / "sr.nrrd", "--report", name, "--model", X2)
+    refused(3, ["is a folder"], "compare", ct, "--html", name, "--model", X2)
+
+
+def test_a_loop_of_links_may_be_overwritten(ct, tmp_path):
+    loop = tmp_path / "loop.nrrd"
+    loop.symlink_to(loop)
+    assert run_here("upscale", ct, loop, "--model", X2, "--overwrite").status == 0
+    assert run_here("upscale", loop, tmp_path / "sr.nrrd", "--model", X2).status == 0
 
 
 @pytest.mark.skipif(not UNWRITABLE.is_dir(), reason="there is no /proc, which even an administrator cannot write to")

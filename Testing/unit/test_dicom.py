@@ -237,13 +237,13 @@ def test_file_without_preamble(tmp_path, rng):
 @pytest.mark.parametrize("compressed", [False, True])
 def test_colour(tmp_path, rng, compressed):
     pixels = rng.integers(0, 256, (8, 10, 3), dtype=np.uint8)
-    dataset = image_dataset(pixels, SecondaryCaptureImageStorage)
+    dataset = image_dataset(pixels, SecondaryCaptureImageStorage, NominalScannedPixelSpacing=[2, 1])
     if compressed:
         dataset.compress(RLELossless)
     dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
     volume = read_volume(tmp_path / "a.dcm")
     np.testing.assert_array_equal(volume.array, pixels[None])
-    assert volume.spacing == (1, 1, 1)
+    assert volume.spacing == (1, 2, 1)
     assert "Notice" not in volume.source
 
 
@@ -475,6 +475,34 @@ def test_an_empty_slice_is_not_passed_over(tmp_path, rng, held):
     last.with_suffix(".dcm").write_bytes(bytes(held))
     with pytest.raises(DataError, match="damaged or truncated"):
         read_volume(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"NumberOfFrames": -1}, {"NumberOfFrames": 2_000_000_000}, {"BitsAllocated": None}], ids=str
+)
+def test_numbers_that_no_image_has(tmp_path, rng, wrong):
+    path = tmp_path / "a.dcm"
+    image_dataset(stored_slices(rng)[0], CTImageStorage).save_as(path, enforce_file_format=True)
+    dataset = pydicom.dcmread(path)
+    for keyword, value in wrong.items():
+        setattr(dataset, keyword, value)
+    dataset.save_as(path)
+    with pytest.raises(DataError, match="damaged or truncated"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize("keywords", [{}, {"PixelSpacing": [0.0, 0.0]}, {"ImagerPixelSpacing": [0.5, 0.25]}], ids=str)
+def test_an_unknown_spacing_is_told(tmp_path, rng, keywords):
+    path = tmp_path / "a.dcm"
+    image_dataset(stored_slices(rng)[0], SecondaryCaptureImageStorage, **keywords).save_as(
+        path, enforce_file_format=True
+    )
+    volume = read_volume(path)
+    known = "ImagerPixelSpacing" in keywords
+    assert volume.spacing == ((0.25, 0.5, 1.0) if known else (1.0, 1.0, 1.0))
+    assert (volume.source.get("Spacing"), "how large" in volume.source.get("Notice", "")) == (
+        (None, False) if known else ("unknown", True)
+    )
 
 
 def test_damaged_header(tmp_path, rng):

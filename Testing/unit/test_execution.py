@@ -1,6 +1,9 @@
 """Batches, strips and precisions, memory that runs out, cancelling, and what a run leaves behind."""
 
 import contextlib
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 import types
@@ -10,16 +13,20 @@ import psutil
 import pytest
 import torch
 
-from SuperResolutionLib import pipeline, tiling
+from SuperResolutionLib import pipeline, tiling, upscaler, worker
 from SuperResolutionLib.backends import torch_backend, torch_finish, torch_transfer
+from SuperResolutionLib.backends.choice import Choice
+from SuperResolutionLib.backends.memory import out_of_memory as is_out_of_memory
 from SuperResolutionLib.backends.torch_backend import TorchModel
 from SuperResolutionLib.backends.torch_lean import LeanPixelShuffle
 from SuperResolutionLib.catalog import ModelCatalog
-from SuperResolutionLib.errors import Cancelled, ResourceError
+from SuperResolutionLib.errors import Cancelled, ResourceError, UsageError
 from SuperResolutionLib.plan import plan
 from SuperResolutionLib.resampling import bicubic_upsample, make_consistent
+from SuperResolutionLib.sinks import ArraySink
 from SuperResolutionLib.upscaler import Options, upscale
 from SuperResolutionLib.volume import Volume
+from Testing.run_cli import environment
 from Testing.tiny_model import write_model
 from Testing.unit.test_tiling import SMALL, build
 
@@ -257,6 +264,110 @@ def test_memory_that_runs_out_after_the_network_on_a_graphics_card(card, monkeyp
     assert result.report["consistency"] == expected.report["consistency"]
     assert result.report["notices"].count(torch_backend.FINISHED_ON_CPU) == 1
     assert result.report["device"] == "cuda:0", "the network stays there"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 3.00 GiB for an array"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:116] data. DefaultCPUAllocator: not enough memory: you tried to"),
+        Exception("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Failed to allocate memory for requested buffer of 10"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("std::bad_alloc"),
+    ],
+)
+def test_memory_that_runs_out_is_recognised_whoever_says_so(card, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(tiling, "run", fail)
+    with pytest.raises(ResourceError, match="32 x 40.*region"):
+        upscale(image(), card, Options(**CPU))
+    assert worker._explain(error)[0] == "resources"
+    assert not is_out_of_memory(Cancelled("The run was cancelled."))
+
+
+def test_float16_that_overflows_later_goes_on_in_float32(card, monkeypatch):
+    """No graphics card is needed. The first slices fit into float16, which a trial has seen."""
+    source = image(slices=5, dtype=np.float32)
+    source.array[3, 20, 16] = 1e9
+    expected = upscale(source, card, Options(**CPU, backend="torch", precision="float32")).sr.array
+    model, run, precisions = torch_backend.load(card, "cpu"), tiling.run, []
+    monkeypatch.setattr(tiling, "run", lambda *given: precisions.append(model.precision) or run(*given))
+    monkeypatch.setattr(
+        upscaler, "choose", lambda model, *_: model.use("torch", "float16") or Choice("torch", "float16", "tried")
+    )
+    pretend_a_card(model, monkeypatch)
+    monkeypatch.setattr(pipeline, "BATCH_PIXELS_GPU", 1)
+    result = upscale(source, card, Options(**CPU, skip_constant=False), load=lambda *_: model)
+    assert precisions.count("float16") >= 4 and precisions[-1] == "float32" == result.report["precision"]
+    assert result.report["notices"].count(torch_backend.REST_IN_FLOAT32) == 1
+    assert np.isfinite(result.sr.array).all()
+    np.testing.assert_allclose(result.sr.array[3], expected[3], rtol=1e-5, atol=1e-6 * 1e9)
+    model.use("torch", "float32")
+    with pytest.raises(UsageError, match="float16 does not suffice"):
+        upscale(source, card, Options(**CPU, precision="float16"), load=lambda *_: model)
+
+
+def test_the_memory_that_a_network_takes_is_foreseen_roughly(tmp_path):
+    write_model(tmp_path, "span-test-x2-psnr", architecture="span", fused=True, features=48, blocks=6)
+    program = textwrap.dedent("""
+        import sys
+        from pathlib import Path
+        import numpy as np
+        from SuperResolutionLib.backends.memory import kept_memory
+        from SuperResolutionLib.backends.torch_backend import load
+        from SuperResolutionLib.catalog import load_card
+        from SuperResolutionLib.cli_bench_child import peak_bytes
+
+        model = load(load_card(Path(sys.argv[1])), "cpu")
+        rows = model.strip_rows(320, 0)
+        model.enlarge(np.zeros((1, 32, 32), np.float32), rows, lambda *_: None)
+        before = peak_bytes()
+        with kept_memory("torch"):
+            model.enlarge(np.zeros((1, 320, 320), np.float32), rows, lambda *_: None)
+        print((peak_bytes() - before) / model.working_bytes(1, 320, 320, rows))
+    """)
+    command = [sys.executable, "-c", program, str(tmp_path / "span-test-x2-psnr")]
+    ended = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    assert ended.returncode == 0 and 0.4 < float(ended.stdout) < 1.05, ended.stdout + ended.stderr
+
+
+def test_memory_is_given_back_after_a_run():
+    """What is freed after it goes back to the system as well, in a process of its own: nobody else allocates there."""
+    program = textwrap.dedent("""
+        import ctypes, sys
+        import numpy as np, psutil
+        from SuperResolutionLib.backends.memory import kept_memory
+        if not hasattr(ctypes.CDLL(None), "malloc_trim"):
+            print(150e6)
+            sys.exit()
+        with kept_memory("torch"):
+            pass
+        arrays, process = [np.ones(30_000_000, np.uint8) for _ in range(5)], psutil.Process()
+        hold, most = np.ones(200_000, np.uint8), process.memory_info().rss
+        del arrays
+        print(most - process.memory_info().rss)
+    """)
+    ended = subprocess.run([sys.executable, "-c", program], env=environment(), capture_output=True, text=True)
+    assert ended.returncode == 0 and float(ended.stdout) > 140e6, ended.stderr
+
+
+def test_a_second_sink_that_cannot_be_opened_closes_the_first(card):
+    closed = []
+
+    class Sink(ArraySink):
+        def close(self):
+            closed.append(self)
+
+    def opens(kind, job, _provenance):
+        if kind == "bicubic":
+            raise OSError("no room")
+        return Sink(job)
+
+    with pytest.raises(OSError, match="no room"):
+        upscale(image(), card, Options(**CPU), open_sink=opens)
+    assert len(closed) == 1
 
 
 def test_memory_that_never_suffices_is_one_sentence(card, monkeypatch):

@@ -9,7 +9,13 @@ import pytest
 import torch
 
 from SuperResolutionLib.errors import DataError
-from SuperResolutionLib.fidelity import compare_details, disagreement, local_strength, visible_difference
+from SuperResolutionLib.fidelity import (
+    ConsistencyResidual,
+    compare_details,
+    disagreement,
+    local_strength,
+    visible_difference,
+)
 from SuperResolutionLib.files import read_volume, write_volume
 from SuperResolutionLib.resampling import bicubic_downsample, bicubic_upsample, make_consistent
 from SuperResolutionLib.volume import Volume
@@ -101,6 +107,14 @@ def test_shared_detail_shrinks_to_nothing():
     np.testing.assert_allclose(shared[0], 4.5 * texture(3), atol=1e-9)
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_residuals_that_are_not_finite_win(bad):
+    residual = ConsistencyResidual()
+    residual.add(np.full((1, 4, 4), 0.5))
+    residual.add(np.array([[[0.25, bad], [0.0, 2.0]]]))
+    assert residual.summary() == {"max": np.inf, "p99_9": np.inf, "share_above_one_unit": 2 / 20}
+
+
 def test_local_strength():
     point = np.zeros((1, 9, 9))
     point[0, 0, 0] = 6.0
@@ -149,6 +163,8 @@ def test_results_that_do_not_belong_together():
         disagreement(volume(smooth()), moved, SCALE, 2)
     with pytest.raises(DataError, match="no results at x7"):
         disagreement(volume(smooth()), volume(smooth()), 7, 2)
+    with pytest.raises(DataError, match="no voxel is finite"):
+        disagreement(volume(np.full((SIDE, SIDE), np.nan)), volume(smooth()), SCALE, 2, threshold=1)
 
 
 @pytest.fixture
@@ -194,6 +210,7 @@ def test_terminal_writes_the_map(source, tmp_path):
         (4, GAN, ["--against", GAN], ["cannot be compared with itself"]),
         (4, GAN, ["--against", "edsr-ise-test-x4-psnr"], ["x4, not x2"]),
         (4, X2, [], ["No second model at x2", "--against"]),
+        (4, GAN, ["--against", "edsr-ise-colour-x2-psnr"], ["color model", "scalar"]),
     ],
 )
 def test_terminal_refuses_a_second_model(source, tmp_path, status, model, options, words):
@@ -202,6 +219,18 @@ def test_terminal_refuses_a_second_model(source, tmp_path, status, model, option
     ended = run_here(*command, *options)
     assert ended.status == status
     assert all(word in ended.sentence() for word in words)
+    assert listing(tmp_path) == before
+
+
+@pytest.mark.usefixtures("only_these_models")
+def test_terminal_refuses_to_compare_nothing(source, tmp_path):
+    voxels = np.random.default_rng(0).random((2, 20, 24)).astype(np.float32)
+    voxels[0] = np.nan
+    write_volume(Volume(voxels, np.eye(4)), source, overwrite=True)
+    before = listing(tmp_path)
+    command = ("upscale", source, tmp_path / "sr.nrrd", "--model", GAN, "--disagreement", tmp_path / "map.nrrd")
+    ended = run_here(*command, "--region", "0:8,0:8,0:1")
+    assert ended.status == 3 and "No voxel of the region is finite" in ended.sentence()
     assert listing(tmp_path) == before
 
 

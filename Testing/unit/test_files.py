@@ -179,6 +179,7 @@ def test_spacing_tags(tmp_path, rng):
     image.save(tmp_path / "none.jpg")
     image.save(tmp_path / "print.png", dpi=(72, 72))
     spacings = {path.name: read_volume(path).spacing for path in tmp_path.iterdir()}
+    assert "Spacing" not in read_volume(tmp_path / "inch.tif").source
     assert spacings["inch.tif"] == pytest.approx((25.4 / 300, 25.4 / 150, 1))
     assert spacings["centimetre.tif"] == pytest.approx((0.1, 0.1, 1))
     assert spacings["inch.jpg"] == pytest.approx((0.1, 0.1, 1))
@@ -214,6 +215,70 @@ def test_pages_of_a_big_tiff_are_followed(tmp_path, order):
         read_volume(tmp_path / "cut.tif")
 
 
+def tiff(pixels: np.ndarray, bits: int, photometric: int, orientation: int = 1) -> bytes:
+    """A grey page 16 pixels wide, of packed rows."""
+    data, height = pixels.tobytes(), len(pixels)
+    entries = {256: 16, 257: height, 258: bits, 259: 1, 262: photometric, 273: 8, 274: orientation, 277: 1, 278: height}
+    directory = [struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in (entries | {279: len(data)}).items()]
+    header = struct.pack("<2sHI", b"II", 42, 8 + len(data))
+    return header + data + struct.pack("<H", len(directory)) + b"".join(directory) + bytes(4)
+
+
+@pytest.mark.parametrize("bits", [1, 4, 8, 16])
+@pytest.mark.parametrize("white_is_zero", [False, True])
+def test_grey_tiff_of_every_depth_is_grey(tmp_path, rng, bits, white_is_zero):
+    values = rng.integers(0, 2**bits, (12, 16))
+    if bits == 1:
+        packed = np.packbits(values.astype(np.uint8), axis=1)
+    else:
+        packed = (
+            (values[:, ::2] * 16 + values[:, 1::2]).astype(np.uint8) if bits == 4 else values.astype(f"<u{bits // 8}")
+        )
+    (tmp_path / "a.tif").write_bytes(tiff(packed, bits, 0 if white_is_zero else 1))
+    volume = read_volume(tmp_path / "a.tif")
+    expected = (2**bits - 1 - values if white_is_zero else values) * {1: 255, 4: 17}.get(bits, 1)
+    np.testing.assert_array_equal(volume.array[0], expected)
+    assert ("inverted" in volume.source["Notice"]) == white_is_zero
+    assert "how large" in volume.source["Notice"] and "alpha" not in volume.source["Notice"]
+    assert volume.source["Spacing"] == "unknown"
+
+
+def test_grey_tiff_that_does_not_lie_upright(tmp_path, rng):
+    values = rng.integers(0, 256, (12, 16)).astype(np.uint8)
+    (tmp_path / "a.tif").write_bytes(tiff(values, 8, 1, orientation=3))
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.tif").array[0], values[::-1, ::-1])
+    (tmp_path / "a.tif").write_bytes(tiff(values.astype("<u2"), 16, 1, orientation=3))
+    with pytest.raises(DataError, match="16 bits.*save it upright"):
+        read_volume(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(
+    "other", [np.zeros((20, 16), np.uint8), np.zeros((20, 30), np.uint16), np.zeros((20, 30, 3), np.uint8)]
+)
+def test_tiff_that_mixes_pages_is_refused(tmp_path, other):
+    page = Image.fromarray(np.zeros((20, 30), np.uint8))
+    page.save(tmp_path / "a.tif", save_all=True, append_images=[Image.fromarray(other)])
+    with pytest.raises(DataError, match="mixes pages"):
+        read_volume(tmp_path / "a.tif")
+
+
+def test_fill_bytes_before_a_marker_of_a_jpeg(tmp_path, rng):
+    Image.fromarray(rng.integers(0, 256, (20, 30), dtype=np.uint8)).save(tmp_path / "a.jpg")
+    data = (tmp_path / "a.jpg").read_bytes()
+    at = data.index(b"\xff\xdb")
+    (tmp_path / "filled.jpg").write_bytes(data[:at] + b"\xff\xff" + data[at:])
+    np.testing.assert_array_equal(read_volume(tmp_path / "filled.jpg").array, read_volume(tmp_path / "a.jpg").array)
+
+
+def test_grey_png_with_a_transparent_value_is_refused_as_such(tmp_path, rng):
+    picture = rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    Image.fromarray(picture[..., 0]).save(tmp_path / "grey.png", transparency=0)
+    with pytest.raises(DataError, match="grey image with transparency"):
+        read_volume(tmp_path / "grey.png")
+    Image.fromarray(picture).save(tmp_path / "color.png", transparency=(1, 2, 3))
+    np.testing.assert_array_equal(read_volume(tmp_path / "color.png").array[0], picture)
+
+
 def test_jpeg_is_read_whatever_its_layout(tmp_path, rng):
     smooth = rng.integers(0, 256, (4, 5, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
     image = Image.fromarray(smooth)
@@ -235,6 +300,38 @@ def test_content_counts_not_the_name(tmp_path, rng):
     Image.fromarray(volume.array[0].astype(np.uint8)).save(tmp_path / "b.png")
     (tmp_path / "b.png").rename(tmp_path / "b.jpg")
     np.testing.assert_array_equal(read_volume(tmp_path / "b.jpg").array[0], volume.array[0].astype(np.uint8))
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a", "a.img", "a.Nii.Gz", "a.NII", "caf\udce9.nii"])
+def test_nifti_of_any_name(tmp_path, rng, name, compressed):
+    volume = Volume(random_array(rng, (3, 4, 5), "int16"), np.eye(4))
+    write_volume(volume, tmp_path / ("b.nii.gz" if compressed else "b.nii")).rename(tmp_path / name)
+    back = read_volume(tmp_path / name)
+    np.testing.assert_array_equal(back.array, volume.array)
+    (back.name + back.source["path"]).encode("utf-8")
+    assert os.listdir(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_nifti_beside_another_of_its_name_is_not_read_for_it(tmp_path, rng, monkeypatch, links):
+    volumes = {name: Volume(random_array(rng, (3, 4, 5), "int16"), np.eye(4)) for name in ("head.nii.gz", "head.nii")}
+    for name, volume in volumes.items():
+        write_volume(volume, tmp_path / name)
+    if not links:
+        for link in ("symlink", "link"):
+            monkeypatch.setattr(os, link, lambda *_: (_ for _ in ()).throw(OSError(1, "Operation not permitted")))
+    for name, volume in volumes.items():
+        np.testing.assert_array_equal(read_volume(tmp_path / name).array, volume.array)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("name", ["a", "a.img"])
+def test_metaimage_of_any_name(tmp_path, rng, name, compressed):
+    array = random_array(rng, (3, 4, 5), "int16")
+    sitk.WriteImage(sitk.GetImageFromArray(array), str(tmp_path / "a.mha"), compressed)
+    (tmp_path / "a.mha").rename(tmp_path / name)
+    np.testing.assert_array_equal(read_volume(tmp_path / name).array, array)
 
 
 def test_detached_headers_find_their_data(tmp_path, rng):
@@ -272,6 +369,62 @@ def nifti(datatype, bits, axes, data=b"", sform=None, slope=0.0, intercept=0.0, 
         struct.pack_into(order + "12f", header, 280, *np.asarray(sform, float)[:3].ravel())
     header[344:348] = b"n+1\0"
     return bytes(header) + data
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])
+def test_a_slice_of_colors_keeps_its_place(tmp_path, rng, suffix, dtype):
+    matrix = oblique_matrix()[:, [1, 2, 0, 3]] * (1, 1, -1, 1)
+    volume = Volume(random_array(rng, (1, 4, 5, 3), dtype), matrix)
+    back = read_volume(write_volume(volume, tmp_path / f"slice{suffix}"))
+    np.testing.assert_array_equal(back.array, volume.array)
+    np.testing.assert_allclose(back.ijk_to_ras, matrix, atol=1e-4)
+
+
+def test_flat_nifti_is_placed_by_its_header(tmp_path):
+    stored = np.arange(12, dtype=np.int16).reshape(3, 4)
+    sagittal = np.array([[0, 0, 3, 10], [0.5, 0, 0, -20], [0, 0.5, 0, 5], [0, 0, 0, 1]])
+    without_thickness = sagittal * (1, 1, 0, 1)
+    for sform, expected in (
+        (sagittal, sagittal),
+        (without_thickness, sagittal / (1, 1, 3, 1)),
+        (None, np.diag([-1, -1, 1, 1])),
+    ):
+        (tmp_path / "flat.nii").write_bytes(nifti(4, 16, (4, 3), stored.tobytes(), sform))
+        volume = read_volume(tmp_path / "flat.nii")
+        np.testing.assert_array_equal(volume.array[0], stored)
+        np.testing.assert_allclose(volume.ijk_to_ras, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("axes", [(4, 3), (4, 3, 1), (4, 3, 1, 1), (4, 3, 1, 1, 1), (4, 3, 1, 1, 1, 1)])
+def test_a_slice_keeps_its_place_whatever_axes_it_counts(tmp_path, axes):
+    sagittal = np.array([[0, 0, 3, 10], [0.5, 0, 0, -20], [0, 0.5, 0, 5], [0, 0, 0, 1]])
+    (tmp_path / "a.nii").write_bytes(nifti(4, 16, axes, bytes(24), sagittal))
+    np.testing.assert_allclose(read_volume(tmp_path / "a.nii").ijk_to_ras, sagittal, atol=1e-6)
+
+
+def test_flat_nifti_placed_by_its_qform(tmp_path, rng):
+    """As ITK places the same slice as a volume."""
+    path = write_volume(
+        Volume(random_array(rng, (1, 4, 5), "int16"), oblique_matrix() * (1, 1, -1, 1)), tmp_path / "a.nii"
+    )
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<2h", content, 252, 1, 0)  # no sform
+    path.write_bytes(content)
+    expected = read_volume(path)
+    struct.pack_into("<h", content, 40, 2)
+    (tmp_path / "flat.nii").write_bytes(content)
+    flat = read_volume(tmp_path / "flat.nii")
+    np.testing.assert_array_equal(flat.array, expected.array)
+    np.testing.assert_allclose(flat.ijk_to_ras, expected.ijk_to_ras, atol=1e-4)
+
+
+def test_flat_nrrd_in_space_is_not_called_damaged(tmp_path):
+    header = "NRRD0004\ntype: short\ndimension: 2\nsizes: 4 3\nendian: little\nencoding: raw\n"
+    header += "space: left-posterior-superior\nspace directions: (0,1,0) (0,0,1)\nspace origin: (7,8,9)\n\n"
+    (tmp_path / "a.nrrd").write_bytes(header.encode() + bytes(24))
+    with pytest.raises(DataError, match="flat image that lies in 3-D space"):
+        read_volume(tmp_path / "a.nrrd")
 
 
 def test_nifti_scale_is_applied_and_byte_order_is_respected(tmp_path):
@@ -355,6 +508,16 @@ def test_damage_inside_a_compressed_nifti_is_found(tmp_path, rng):
     path = write_volume(Volume(random_array(rng, (8, 60, 80), "int16"), np.eye(4)), tmp_path / "a.nii.gz")
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 0x55
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="truncated or damaged"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize("at", [0.2, 0.5, 0.9])
+def test_damage_inside_a_compressed_metaimage_is_found(tmp_path, rng, at):
+    path = write_volume(Volume(random_array(rng, (8, 60, 80), "int16") // 64, np.eye(4)), tmp_path / "a.mha")
+    data = bytearray(path.read_bytes())
+    data[int(at * len(data))] ^= 0x55
     path.write_bytes(data)
     with pytest.raises(DataError, match="truncated or damaged"):
         read_volume(path)

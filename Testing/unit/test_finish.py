@@ -17,6 +17,7 @@ from SuperResolutionLib.upscaler import Options, upscale
 from SuperResolutionLib.volume import Volume
 from Testing.tiny_model import write_model
 from Testing.unit.test_execution import nothing, pretend_a_card
+from Testing.unit.test_intensity import to_stored
 
 TYPES = ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"]
 
@@ -48,11 +49,11 @@ def in_numpy(enlarged, low, job, consistent):
             if enlarged.min() >= bottom and enlarged.max() <= top:
                 break
             enlarged = np.clip(enlarged, bottom, top)
-    stored = round_to(job.intensity.to_stored(enlarged), job.dtype)
+    stored = round_to(to_stored(job.intensity, enlarged), job.dtype)
     exact = np.float32 if job.dtype.itemsize <= 2 else np.float64
     shrunk = bicubic_downsample(torch.from_numpy(stored.astype(exact)), job.scale).numpy()
     cubic = bicubic_upsample(torch.from_numpy(low), job.scale).numpy()
-    return stored, shrunk, round_to(job.intensity.to_stored(cubic), job.dtype)
+    return stored, shrunk, round_to(to_stored(job.intensity, cubic), job.dtype)
 
 
 @pytest.mark.parametrize("consistent", [True, False])

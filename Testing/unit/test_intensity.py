@@ -11,12 +11,16 @@ from SuperResolutionLib.missing import fill_missing, put_missing_back
 TYPES = [np.uint8, np.int8, np.uint16, np.int16, np.float32, np.float64]
 
 
+def to_stored(there: IntensityMap, network: np.ndarray) -> np.ndarray:
+    return network.astype(np.float64) * there.width + there.offset
+
+
 @pytest.mark.parametrize("dtype", TYPES)
 def test_round_trip_is_exact(dtype):
     low, high = (0, 1) if np.dtype(dtype).kind == "f" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
     stored = np.linspace(low, high, 4096).astype(dtype).reshape(1, 64, 64)
     there = choose_map(stored, {"mapping": "auto"})
-    back = round_to(there.to_stored(there.to_network(stored)), stored.dtype)
+    back = round_to(to_stored(there, there.to_network(stored)), stored.dtype)
     tolerance = 1e-6 if np.dtype(dtype).kind == "f" else 0
     np.testing.assert_allclose(back.astype(float), stored.astype(float), atol=tolerance)
 
@@ -25,7 +29,7 @@ def test_hounsfield_units_survive():
     stored = np.random.default_rng(0).integers(-1024, 3072, (4, 32, 32), dtype=np.int16)
     for mapping in ({"mapping": "fixed", "low": -1024, "high": 3071}, {"mapping": "auto"}):
         there = choose_map(stored, mapping)
-        np.testing.assert_array_equal(round_to(there.to_stored(there.to_network(stored)), stored.dtype), stored)
+        np.testing.assert_array_equal(round_to(to_stored(there, there.to_network(stored)), stored.dtype), stored)
 
 
 def test_bytes_map_by_their_type_and_others_by_percentile():
@@ -47,7 +51,7 @@ def test_constant_volume(value):
     stored = np.full((2, 8, 8), value, np.int16)
     there = choose_map(stored, {"mapping": "auto"})
     np.testing.assert_array_equal(there.to_network(stored), 0)
-    np.testing.assert_array_equal(round_to(there.to_stored(there.to_network(stored)), stored.dtype), stored)
+    np.testing.assert_array_equal(round_to(to_stored(there, there.to_network(stored)), stored.dtype), stored)
 
 
 def test_almost_constant_volume_uses_its_span():
@@ -57,9 +61,18 @@ def test_almost_constant_volume_uses_its_span():
 
 
 def test_rounding_noise_is_no_contrast():
-    stored = np.random.default_rng(0).normal(0, 1e-9, (1, 100, 100))
+    stored = np.random.default_rng(0).normal(7, 1e-9, (1, 100, 100))
     stored[0, 3, 3] = 1000
-    assert choose_map(stored, {"mapping": "auto"}).width == pytest.approx(1000)
+    assert choose_map(stored, {"mapping": "auto"}).width == pytest.approx(993)
+
+
+@pytest.mark.parametrize("value", [1e6, -1e12, np.finfo(np.float32).max])
+def test_one_hot_voxel_does_not_move_the_map(value):
+    stored = np.random.default_rng(0).random((4, 50, 50)).astype(np.float32)
+    without = choose_map(stored, {"mapping": "auto"})
+    stored[0, 3, 3] = value
+    there = choose_map(stored, {"mapping": "auto"})
+    assert there.width == pytest.approx(without.width, rel=0.01) and there.offset == pytest.approx(0, abs=0.01)
 
 
 def test_large_colour_volumes_are_sampled_in_every_component(monkeypatch):
@@ -133,4 +146,4 @@ def test_what_torch_stores_is_what_numpy_rounds(dtype, monkeypatch):
     for given in (network, network.transpose(0, 2, 1), network[:, ::2]):
         stored = store(given, span, dtype)
         assert stored.dtype == dtype
-        np.testing.assert_array_equal(stored, round_to(span.to_stored(given), dtype))
+        np.testing.assert_array_equal(stored, round_to(to_stored(span, given), dtype))

@@ -37,6 +37,14 @@ def test_equal_images_and_small_images():
     assert ssim(colour, colour, 1.0) == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("value", [np.inf, np.nan, 1e200])
+def test_an_error_beyond_all_numbers(value):
+    image = np.array([[1.0, value]])
+    with np.errstate(over="ignore", invalid="ignore"):
+        assert psnr(np.zeros((1, 2)), image, 1.0) == -math.inf
+        assert psnr(np.zeros((1, 2)), image, 1e200) == -math.inf
+
+
 def test_unsigned_bytes_do_not_wrap():
     assert psnr(np.zeros((4, 4), np.uint8), np.full((4, 4), 255, np.uint8), 255) == pytest.approx(0.0)
 

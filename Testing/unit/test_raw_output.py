@@ -115,10 +115,10 @@ def test_memory_stays_flat_while_the_file_grows(card, tmp_path):
     program = textwrap.dedent("""
         import sys
         sys.path[:0] = eval(sys.argv[1])
-        import resource
         from pathlib import Path
         import numpy as np
         from SuperResolutionLib.catalog import load_card
+        from SuperResolutionLib.cli_bench_child import peak_bytes
         from SuperResolutionLib.raw_output import raw_sinks
         from SuperResolutionLib.upscaler import Options, upscale
         from SuperResolutionLib.volume import Volume
@@ -127,11 +127,11 @@ def test_memory_stays_flat_while_the_file_grows(card, tmp_path):
         array = np.broadcast_to(np.int16(5), (300, 512, 512))
         card = load_card(Path(sys.argv[2]))
         torch_backend.load(card, "cpu")
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = peak_bytes()
         sinks = raw_sinks({"sr": Path(sys.argv[3])})
-        options = Options(device="cpu", bicubic=False, consistent=False)
+        options = Options(device="cpu", backend="torch", precision="float32", bicubic=False, consistent=False)
         upscale(Volume(array, np.eye(4)), card, options, open_sink=sinks, fits_memory=False)
-        print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+        print(peak_bytes() - before)
     """)
     paths = [str(Path(upscaler.__file__).parents[1])]
     arguments = [repr(paths), str(card.weights.parent), str(tmp_path / "large.mha")]
@@ -174,17 +174,17 @@ def only_one_slice(volume_image):
 
 def test_writing_a_large_volume_takes_no_copy_of_it(tmp_path):
     program = f"""
-    import resource, sys; sys.path[:0] = {sys.path!r}
+    import sys; sys.path[:0] = {sys.path!r}
     import numpy as np
     from pathlib import Path
+    from SuperResolutionLib.cli_bench_child import peak_bytes
     from SuperResolutionLib.files import write_volume
     from SuperResolutionLib.volume import Volume
-    peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     volume = Volume(np.ones((60, 1024, 1024), np.int16), np.eye(4))
     write_volume(Volume(volume.array[:1], np.eye(4)), Path({str(tmp_path)!r}) / "one.nii.gz")
-    before = peak()
+    before = peak_bytes()
     write_volume(volume, Path({str(tmp_path)!r}) / "all.nii.gz")
-    print((peak() - before) * (1 if sys.platform == "darwin" else 1024) / volume.array.nbytes)
+    print((peak_bytes() - before) / volume.array.nbytes)
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -103,6 +103,16 @@ def test_boxes_that_would_not_pay_for_their_constant_slice_are_left_out():
     assert find_boxes(noisy, ((0, 50), (0, 50)), 3) == [((0, 50), (0, 50))] * 2
 
 
+@pytest.mark.parametrize("air", [-np.inf, np.nan])
+def test_slices_whose_corner_is_missing_are_computed(card, air):
+    """What bridges a missing corner is another value in each slice."""
+    volume = head(slices=6, dtype=np.float32, air=air)
+    volume.array[:2] = volume.array[2:4]
+    assert find_boxes(volume.array[:, None], ((0, 120), (0, 120)), 3) == [((0, 120), (0, 120))] * 6
+    report = upscale(volume, card, Options(device="cpu", bicubic=False)).report
+    assert report["skipped_share"] == 0 and report["missing_voxels"] > 6 * 100 * 120
+
+
 def test_a_smaller_box_would_show(card, monkeypatch):
     """The surroundings are needed: without them the skipped result differs, so the equality above means something."""
     net = build("span", 2, bicubic_skip=True)

@@ -1,7 +1,8 @@
 """Which library executes a network: the quickest one that agrees with PyTorch in float32 on this very volume.
 
-Every candidate enlarges the same few windows of the volume. PyTorch in float32 says what is right and how long it
-takes; another one is taken if it is quicker and its largest difference stays within what the voxels' type can show.
+Every candidate enlarges the same few windows of the volume, the roughest, where a short precision errs most. PyTorch in
+float32 says what is right and how long it takes; another one is taken if it is quicker and its largest difference stays
+within what the voxels' type can show.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from ..errors import BackendError, ResourceError, UsageError
+from ..errors import Cancelled, SuperResolutionError, UsageError
 from . import BACKENDS
+from .conversions import first_line
 
 #: Pixels along a window that candidates are tried on, how many windows there are, and how many of small slices.
 SIDE, WINDOWS, MOST_WINDOWS = 128, 3, 256
@@ -24,8 +26,15 @@ REPEATS = 2
 #: Pixels along the windows that say whether a run is worth a trial.
 QUICK_SIDE = 64
 
+#: Pixels along the blocks whose roughness is compared.
+BLOCK = 16
+
 #: A run that PyTorch finishes within so many seconds is not worth a trial.
 WORTH_SECONDS = 20.0
+
+#: No further candidate is tried once trials have taken this share of the time that PyTorch would take for the run: to
+#: get a library ready can cost more than it gains.
+TRIALS_SHARE = 0.15
 
 #: A candidate has to be quicker by this factor, so that chance does not choose.
 QUICKER = 1.1
@@ -71,33 +80,61 @@ def tolerance(dtype: np.dtype, width: float) -> float:
     return 0.5 / width if np.dtype(dtype).kind in "iu" else FLOAT_TOLERANCE
 
 
-def windows(slices: int, height: int, width: int, read: Callable[[int], np.ndarray]) -> np.ndarray:
-    """The most structured window of some slices, (n, c, side, side).
+#: Number of a slice to its images (m, c, h, w) in network range.
+Read = Callable[[int], np.ndarray]
+
+
+def samples(slices: np.ndarray, channels: int, read: Read) -> np.ndarray:
+    """Small windows from the middle of a few images, (n, c, side, side); see ``windows``."""
+    count, components, height, width = slices.shape
+    each, (rows, columns) = components // channels, (min(QUICK_SIDE, height), min(QUICK_SIDE, width))
+    images, parts = count * each, _parts(count * each, QUICK_SIDE, rows, columns)
+    top, left = (height - rows) // 2, (width - columns) // 2
+    chosen = [divmod((2 * part + 1) * images // (2 * parts), each) for part in range(parts)]
+    return np.stack([read(number)[index, :, top : top + rows, left : left + columns] for number, index in chosen])
+
+
+def windows(slices: np.ndarray, channels: int, read: Read, poll: Callable[..., None]) -> np.ndarray:
+    """The roughest window of each of a few parts of a volume, (n, c, side, side) in network range.
 
     Args:
-        slices: how many there are. height, width: of each, at least 4.
-        read: slice number to plane (c, h, w) in network range.
+        slices: (n, components, h, w), stored values, of which every one is looked at; sides of at least 4.
+        channels: of the images that the network takes; a grey one gets each component as an image.
+        read: see ``Read``. poll: called for each slice; may raise to stop it.
     """
-    rows, columns = min(SIDE, height), min(SIDE, width)
-    count = min(slices, MOST_WINDOWS, WINDOWS * max(1, SIDE * SIDE // (rows * columns)))
+    count, components, height, width = slices.shape
+    each, (rows, columns) = components // channels, (min(SIDE, height), min(SIDE, width))
+    parts = _parts(count * each, SIDE, rows, columns)
+    roughest: dict[int, tuple] = {}
+    for number, plane in enumerate(slices):
+        poll(0)
+        blocks = _roughness(plane)
+        for index, image in enumerate(blocks.reshape(each, channels, *blocks.shape[1:]).sum(axis=1)):
+            y, x = np.unravel_index(image.argmax(), image.shape)
+            part = (number * each + index) * parts // (count * each)
+            roughest[part] = max(roughest.get(part, (-1.0,)), (float(image[y, x]), number, index, y, x))
     chosen = []
-    for number in sorted({int((index + 0.5) * slices / count) for index in range(count)}):
-        plane = read(number)
-        places = [(y, x) for y in _starts(height, rows) for x in _starts(width, columns)]
-        spread = [float(plane[:, y : y + rows, x : x + columns].std()) for y, x in places]
-        y, x = places[int(np.argmax(spread))]
-        chosen.append(plane[:, y : y + rows, x : x + columns])
-    return np.ascontiguousarray(np.stack(chosen))
+    for _, number, index, y, x in roughest.values():
+        top, left = _start(y, rows, height), _start(x, columns, width)
+        chosen.append(read(number)[index, :, top : top + rows, left : left + columns])
+    return np.stack(chosen)
 
 
 def choose(
-    model, planes: np.ndarray, pixels: int, allowed: float, backend: str, precision: str, poll: Callable[..., None]
+    model,
+    few: np.ndarray,
+    look: Callable[[], np.ndarray],
+    pixels: int,
+    allowed: float,
+    backend: str,
+    precision: str,
+    poll: Callable[..., None],
 ) -> Choice:
     """Put the best backend under a model and say why it is.
 
     Args:
-        model: TorchModel. planes: see ``windows``. pixels: of all planes of the run.
-        allowed: see ``tolerance``. It holds where ``precision`` is "auto"; one that was asked for is what it is.
+        model: TorchModel. few: see ``samples``. look: gives what ``windows`` does. pixels: of all planes of the run.
+        allowed: see ``tolerance``. It does not hold for a short ``precision`` that was asked for, which is what it is.
         backend: "auto" or one of BACKENDS. precision: "auto", "float32", "bfloat16" or "float16".
         poll: called between layers; may raise to stop it.
 
@@ -107,39 +144,47 @@ def choose(
     if backend not in ("auto", *BACKENDS):
         raise UsageError(f"There is no backend '{backend}'; choose auto, {', '.join(BACKENDS)}.")
     if backend != "auto" and precision != "auto":
-        return _as_asked(model, backend, precision)
-    if backend == "auto" and _is_short(model, planes, pixels, poll):
+        return _as_asked(model, few, backend, precision, poll)
+    expected = _expected_seconds(model, few, pixels, poll) if backend == "auto" else np.inf
+    if expected < WORTH_SECONDS:
         model.use("torch", "float32" if precision == "auto" else precision)
         return Choice("torch", model.precision, "so short a run is not worth a trial")
+    planes = look()
     model.use("torch", "float32")
     reference, seconds = _timed(model, planes, poll)
-    trials = [Trial("torch", "float32", seconds, 0.0)]
+    trials, began = [Trial("torch", "float32", seconds, 0.0)], time.perf_counter()
     for candidate in _candidates(model.device, backend, precision):
+        if time.perf_counter() - began > TRIALS_SHARE * expected:
+            break
         trials.append(_try(model, *candidate, planes, reference, poll))
-    within = allowed if precision == "auto" else np.inf
+    within = allowed if precision in ("auto", "float32") else np.inf
     best = _best(trials, within, backend, precision)
     model.use(best.backend, best.precision)
-    return Choice(best.backend, best.precision, _reason(best, trials[0], allowed, trials), trials)
+    return Choice(best.backend, best.precision, _reason(best, allowed, trials, backend), trials)
 
 
-def _is_short(model, planes: np.ndarray, pixels: int, poll) -> bool:
-    """Whether PyTorch in float32 takes less than ``WORTH_SECONDS``, by windows that are small themselves."""
-    part = planes[:, :, :QUICK_SIDE, :QUICK_SIDE]
-    tried = part.shape[0] * part.shape[2] * part.shape[3]
+def _expected_seconds(model, few: np.ndarray, pixels: int, poll) -> float:
+    """What PyTorch in float32 takes for a run, by a few windows; 0 where they would be a good part of it."""
+    tried = few.shape[0] * few.shape[2] * few.shape[3]
     if pixels < 8 * tried:
-        return True
+        return 0.0
     model.use("torch", "float32")
-    _, seconds = _timed(model, part, poll)
-    return seconds * pixels / tried < WORTH_SECONDS
+    _, seconds = _timed(model, few, poll)
+    return seconds * pixels / tried
 
 
-def _as_asked(model, backend: str, precision: str) -> Choice:
+def _as_asked(model, few: np.ndarray, backend: str, precision: str, poll) -> Choice:
+    """A backend that executes one window, for libraries tell what is wrong only then; else PyTorch."""
     try:
         model.use(backend, precision)
+        if backend != "torch":
+            model.enlarge(few[:1], model.strip_rows(few.shape[3], 0), poll)
         return Choice(backend, precision, "as asked for")
-    except BackendError as error:
+    except Cancelled:
+        raise
+    except Exception as error:
         model.use("torch", precision)
-        return Choice("torch", precision, f"PyTorch took its place: {error}")
+        return Choice("torch", precision, f"PyTorch took its place: {_said(error)}")
 
 
 def _candidates(device: str, backend: str, precision: str) -> list[tuple[str, str]]:
@@ -149,7 +194,7 @@ def _candidates(device: str, backend: str, precision: str) -> list[tuple[str, st
     backends = known if backend == "auto" else [backend]
     short = ["bfloat16"] if on_cpu else ["float16", "bfloat16"]
     precisions = ["float32", *short] if precision == "auto" else [precision]
-    pairs = [(name, kind) for kind in precisions for name in backends]
+    pairs = [(name, kind) for name in backends for kind in precisions]  # what takes long to get ready comes last
     return [pair for pair in pairs if pair != ("torch", "float32") and pair != ("onnxruntime", "bfloat16")]
 
 
@@ -157,11 +202,19 @@ def _try(model, backend: str, precision: str, planes: np.ndarray, reference: np.
     trial = Trial(backend, precision)
     try:
         model.use(backend, precision)
-        enlarged, trial.seconds = _timed(model, planes, poll)
+        enlarged, seconds = _timed(model, planes, poll)
         trial.largest_difference = float(np.abs(enlarged - reference).max())
-    except (BackendError, ResourceError, UsageError) as error:  # UsageError: float16 overflowed
-        trial.problem = str(error)
+        trial.seconds = seconds
+    except Cancelled:
+        raise
+    except Exception as error:  # whatever it is, PyTorch in float32 is there
+        trial.problem = _said(error)
     return trial
+
+
+def _said(error: Exception) -> str:
+    """What went wrong, as a sentence."""
+    return str(error) if isinstance(error, SuperResolutionError) else f"{first_line(error)}."
 
 
 def _timed(model, planes: np.ndarray, poll) -> tuple[np.ndarray, float]:
@@ -189,10 +242,13 @@ def _agrees(trial: Trial, allowed: float) -> bool:
     return trial.largest_difference <= share * allowed
 
 
-def _reason(best: Trial, reference: Trial, allowed: float, trials: list[Trial]) -> str:
-    problems = [trial.problem for trial in trials if trial.problem]
+def _reason(best: Trial, allowed: float, trials: list[Trial], backend: str) -> str:
+    reference, *others = trials
+    problems = [trial.problem for trial in others if trial.problem]
+    if best is reference and backend not in ("auto", "torch"):
+        return f"PyTorch took its place: {'; '.join(problems) or f'it differs by more than {allowed:.1e} of the range'}"
     if best is reference:
-        tried = ", ".join(f"{trial.backend} {trial.precision}" for trial in trials[1:] if not trial.problem)
+        tried = ", ".join(f"{trial.backend} {trial.precision}" for trial in others if not trial.problem)
         text = f"of what agrees with it nothing was clearly quicker (tried: {tried or 'nothing'})"
         return "; ".join([text, *problems])
     gain = reference.seconds / best.seconds
@@ -202,5 +258,29 @@ def _reason(best: Trial, reference: Trial, allowed: float, trials: list[Trial]) 
     )
 
 
-def _starts(length: int, window: int) -> list[int]:
-    return sorted({0, (length - window) // 2, length - window})
+def _parts(images: int, side: int, rows: int, columns: int) -> int:
+    """How many windows are taken: of images that are smaller than a window should be, more."""
+    return min(images, MOST_WINDOWS, WINDOWS * max(1, side * side // (rows * columns)))
+
+
+def _roughness(plane: np.ndarray) -> np.ndarray:
+    """For each block of (c, h, w) the sum of squared differences of neighbours in it; missing voxels do not count.
+
+    Rows are taken in pairs: within their first, and between the two. So each voxel counts, at half the cost.
+    """
+    first, second = (plane[:, start::2].astype(np.float32) for start in (0, 1))
+    rough = np.zeros(first.shape, np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        across, down = first[:, :, 1:] - first[:, :, :-1], second - first[:, : second.shape[1]]
+        for difference, place in ((across, rough[:, :, 1:]), (down, rough[:, : second.shape[1]])):
+            if plane.dtype.kind == "f":
+                difference[~np.isfinite(difference)] = 0
+            place += np.square(difference, out=difference)
+        for axis, step in ((1, BLOCK // 2), (2, BLOCK)):
+            rough = np.add.reduceat(rough, range(0, rough.shape[axis], step), axis=axis)
+    return rough
+
+
+def _start(block: int, window: int, length: int) -> int:
+    """Where a window begins that has a block in its middle, as far as the image goes."""
+    return min(max(0, block * BLOCK + BLOCK // 2 - window // 2), length - window)

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..catalog import ModelCard
 from ..errors import BackendError
-from .conversions import converted, first_line, package_version, parts, plain_part
+from .conversions import backend_errors, converted, package_version, parts, plain_part
 from .threads import physical_cores
 
 # Read when onnxruntime is imported, which else keeps a file of its sessions in the temporary folder.
@@ -33,7 +33,7 @@ class OnnxExecutor:
         precision: "float32".
 
     Raises:
-        BackendError: if ONNX Runtime is not installed or another precision is asked for.
+        BackendError: if ONNX Runtime is not installed or does not work, or another precision is asked for.
     """
 
     def __init__(self, card: ModelCard, net, precision: str):
@@ -41,17 +41,22 @@ class OnnxExecutor:
         if precision != "float32":
             raise BackendError(f"ONNX Runtime computes in float32 here, not in {precision}.")
         self._card, self._parts = card, parts(net)
+        with self._errors():
+            import onnxruntime
+        self._library = onnxruntime
         self._sessions: dict[str, object] = {}
         self._thread = ThreadPoolExecutor(1)
 
+    def _errors(self):
+        return backend_errors(f"ONNX Runtime cannot execute {self._card.id}")
+
     def __call__(self, module, x, poll):
-        import onnxruntime
         import torch
 
         if isinstance(module, torch.nn.Identity):
             return x
-        session = self._session(self._parts[id(module)])
-        options = onnxruntime.RunOptions()
+        with self._errors():
+            session, options = self._session(self._parts[id(module)]), self._library.RunOptions()
         feed = {"map": np.ascontiguousarray(x.numpy())}
         running = self._thread.submit(session.run, None, feed, options)
         try:
@@ -61,27 +66,24 @@ class OnnxExecutor:
             options.terminate = True
             wait_for([running])
             raise
+        with self._errors():
+            made = torch.from_numpy(running.result()[0])
         poll(sum(isinstance(layer, torch.nn.Conv2d) for layer in module.modules()))
-        return torch.from_numpy(running.result()[0])
+        return made
 
     def _session(self, part: str):
         if part not in self._sessions:
-            import onnxruntime
-
-            path = converted(
+            options = self._library.SessionOptions()
+            options.log_severity_level, options.intra_op_num_threads = 3, physical_cores()
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+            self._sessions[part] = converted(
                 self._card,
                 part,
                 ".onnx",
                 ("onnxruntime", "onnx", "onnxscript"),
                 lambda to: _convert(self._card, part, to),
+                lambda path: self._library.InferenceSession(path, options, providers=["CPUExecutionProvider"]),
             )
-            options = onnxruntime.SessionOptions()
-            options.log_severity_level, options.intra_op_num_threads = 3, physical_cores()
-            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-            try:
-                self._sessions[part] = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-            except Exception as error:  # its exceptions share no class of their own
-                raise BackendError(f"ONNX Runtime cannot execute {self._card.id}: {first_line(error)}.") from error
         return self._sessions[part]
 
 

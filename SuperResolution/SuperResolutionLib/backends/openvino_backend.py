@@ -12,11 +12,12 @@ import numpy as np
 
 from ..catalog import ModelCard
 from ..errors import BackendError
-from .conversions import converted, first_line, package_version, parts, plain_part
+from .conversions import backend_errors, converted, package_version, parts, plain_part
 from .threads import physical_cores
 
-#: Milliseconds between two polls, and how many compiled shapes are kept.
-POLL_MILLISECONDS, KEPT_SHAPES = 20, 6
+#: Milliseconds between two polls, and how many compiled shapes are kept for each stage of a network: its trunk, and the
+#: first, a middle and the last strips of its tail, for slices of two sizes.
+POLL_MILLISECONDS, KEPT_SHAPES = 20, 8
 
 
 class OpenVinoExecutor:
@@ -27,71 +28,85 @@ class OpenVinoExecutor:
         precision: of the trunks.
 
     Raises:
-        BackendError: if OpenVINO is not installed or this processor does not compute in that precision.
+        BackendError: if OpenVINO is not installed or does not work, or this processor does not compute in that
+            precision.
     """
 
     def __init__(self, card: ModelCard, net, precision: str):
         package_version("openvino")
-        self._core = _core()
-        capabilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        self._card, self._precision, self._parts = card, precision, parts(net)
+        with self._errors():
+            self._core = _core()
+            capabilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         wanted = {"bfloat16": "BF16", "float16": "FP16"}.get(precision)
         if wanted is not None and wanted not in capabilities:
             raise BackendError(f"OpenVINO does not compute in {precision} on this processor.")
-        self._card, self._precision, self._parts = card, precision, parts(net)
-        self._models: dict[str, object] = {}
-        self._requests: dict[tuple, object] = {}
+        self._kept = KEPT_SHAPES * len(net.stages)
+        self._requests: dict[tuple, object] = {}  # those that were used last at the end
+
+    def _errors(self):
+        return backend_errors(f"OpenVINO cannot execute {self._card.id}")
 
     def __call__(self, module, x, poll):
         import torch
 
         if isinstance(module, torch.nn.Identity):
             return x
-        part = self._parts[id(module)]
-        request = self._request(part, tuple(x.shape))
+        part, shape = self._parts[id(module)], tuple(x.shape)
+        request = self._request(part, shape)
         channels_last = np.ascontiguousarray(x.permute(0, 2, 3, 1).numpy())  # as maps lie in memory already
-        request.start_async({0: channels_last}, share_inputs=True)
         try:
-            while not request.wait_for(POLL_MILLISECONDS):
+            with self._errors():
+                request.start_async({0: channels_last}, share_inputs=True)
+            while not self._is_done(request):
                 poll(0)
         except BaseException:
+            del self._requests[part, shape]  # one that was cancelled fails from then on
             request.cancel()
             raise
         poll(len(_layers(module)))
         made = torch.from_numpy(request.get_output_tensor(0).data).permute(0, 3, 1, 2)
         return made if part.startswith("trunk") else made.clone()  # the next strip overwrites the request's memory
 
+    def _is_done(self, request) -> bool:
+        with self._errors():
+            return request.wait_for(POLL_MILLISECONDS)
+
     def _request(self, part: str, shape: tuple[int, ...]):
-        key = (part, shape)
-        if key not in self._requests:
-            if len(self._requests) >= KEPT_SHAPES:
-                self._requests.pop(next(iter(self._requests)))
-            self._requests[key] = self._compiled(part, shape).create_infer_request()
-        return self._requests[key]
+        request = self._requests.pop((part, shape), None)
+        if request is None:
+            while len(self._requests) >= self._kept:
+                del self._requests[next(iter(self._requests))]
+            with self._errors():
+                request = self._compiled(part, shape).create_infer_request()
+        self._requests[part, shape] = request
+        return request
 
     def _compiled(self, part: str, shape: tuple[int, ...]):
         import openvino
 
-        try:
-            model = self._core.read_model(self._file(part))
-            model.reshape({0: list(shape)})
-            prepared = openvino.preprocess.PrePostProcessor(model)
-            for end in (prepared.input(), prepared.output()):
-                end.model().set_layout(openvino.Layout("NCHW"))
-                end.tensor().set_layout(openvino.Layout("NHWC"))
-            options = {
-                "INFERENCE_PRECISION_HINT": "f32",  # of what has no shorter type of its own
-                "INFERENCE_NUM_THREADS": physical_cores(),
-                "PERFORMANCE_HINT": "LATENCY",
-            }
-            return self._core.compile_model(prepared.build(), "CPU", options)
-        except RuntimeError as error:
-            raise BackendError(f"OpenVINO cannot execute {self._card.id}: {first_line(error)}.") from error
+        model = self._model(part)
+        model.reshape({0: list(shape)})
+        prepared = openvino.preprocess.PrePostProcessor(model)
+        for end in (prepared.input(), prepared.output()):
+            end.model().set_layout(openvino.Layout("NCHW"))
+            end.tensor().set_layout(openvino.Layout("NHWC"))
+        options = {
+            "INFERENCE_PRECISION_HINT": "f32",  # of what has no shorter type of its own
+            "INFERENCE_NUM_THREADS": physical_cores(),
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        return self._core.compile_model(prepared.build(), "CPU", options)
 
-    def _file(self, part: str):
+    def _model(self, part: str):
         precision = "float32" if part.startswith("tail") else self._precision
-        name = f"{part}-{precision}"
         return converted(
-            self._card, name, ".xml", ("openvino",), lambda path: _convert(self._card, part, precision, path)
+            self._card,
+            f"{part}-{precision}",
+            ".xml",
+            ("openvino",),
+            lambda path: _convert(self._card, part, precision, path),
+            self._core.read_model,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -20,8 +21,9 @@ from ..networks.composition import linear_steps
 from ..networks.layout import has_global_gates, reach, tail_halo, widest_features, widest_map
 from ..plan import Job
 from . import BACKENDS
+from .memory import out_of_memory
 from .torch_finish import finish
-from .torch_lean import make_lean, shortened
+from .torch_lean import LeanTrunk, make_lean, shortened
 from .torch_transfer import begin_download, download, now, seconds_between, to_host
 from .torch_weights import load_weights
 
@@ -29,21 +31,17 @@ from .torch_weights import load_weights
 #: cache, on a graphics card it should be worth a launch.
 STRIP_BYTES, STRIP_BYTES_GPU = 16 * 2**20, 256 * 2**20
 
-#: What torch, OpenVINO and ONNX Runtime say when memory runs out on a CPU, and CUDA where it is not torch that asks.
-_OUT_OF_MEMORY = (
-    "can't allocate memory",
-    "bad_alloc",
-    "bad allocation",
-    "Failed to allocate memory",
-    "CUDA error: out of memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-)
+#: Maps as large as a trunk's largest that are alive at once, with oneDNN's own copies of what it convolves.
+ALIVE, ALIVE_IN_SPAN = 6, 10
 
 #: Strips are not made lower than this to save memory.
 LEAST_ROWS = 8
 
 #: What the user is told where a graphics card's memory sufficed for the network only.
 FINISHED_ON_CPU = "The graphics card's memory did not always suffice for what follows the network; the CPU took over."
+
+#: What the user is told where the range of float16 sufficed for a part of the image only.
+REST_IN_FLOAT32 = "The range of float16 did not suffice for all of the image; the rest was computed in float32."
 
 #: Waits for what a graphics card may still be computing; gives it, where it is, and the seconds that it took.
 Wait = Callable[[], tuple["torch.Tensor | np.ndarray", float]]
@@ -83,11 +81,14 @@ class TorchModel:
         reach: input pixels on each side that an output pixel depends on.
         global_gates: whether it also depends on means over the whole slice.
         takes_batches: whether ``enlarge`` also takes several planes at once.
+        insists: whether float16 that overflows is an error; otherwise what overflows and all that follows is computed
+            in float32.
         notices: sentences for the user about what had to be changed meanwhile.
     """
 
     backend = "torch"
     takes_batches = False
+    insists = True
 
     #: The context in which what follows the network is computed.
     _beside = staticmethod(nullcontext)
@@ -106,6 +107,7 @@ class TorchModel:
         self._executors: dict[tuple[str, str], tiling.Execute] = {}
         self._shortened: dict[str, nn.Module] = {}
         self._rows_at_most = 2**31
+        self._computing = threading.Lock()  # a thread that waits for a graphics card may have to compute once more
         self.use("torch", precision)
 
     def use(self, backend: str, precision: str) -> None:
@@ -152,7 +154,8 @@ class TorchModel:
                 strip_height = min(rows + 2 * tail_halo(stage.tail), height)
             features = widest_features(stage.trunk) * height * width
             strip = widest_map(stage.tail) * strip_height * width
-            total = max(total, 4 * (6 * features + 3 * strip))
+            alive = ALIVE_IN_SPAN if isinstance(stage.trunk, LeanTrunk) else ALIVE
+            total = max(total, 4 * (alive * features + 3 * strip))
             height, width = height * stage.scale, width * stage.scale
         return total + 6 * 4 * height * width * channels
 
@@ -171,7 +174,7 @@ class TorchModel:
             (c, h * scale, w * scale), or as many of them.
 
         Raises:
-            ResourceError: if all that does not help. UsageError: if float16 overflows.
+            ResourceError: if all that does not help. UsageError: if float16 overflows and the model insists on it.
         """
         enlarged, _seconds = self.begin(planes if planes.ndim == 4 else planes[None], rows, poll, detail)()
         enlarged = download(enlarged)
@@ -187,8 +190,8 @@ class TorchModel:
         began = time.perf_counter()
         try:
             return self._begin(batch, min(rows, self._rows_at_most), poll, detail)
-        except RuntimeError as error:
-            if not _out_of_memory(error):
+        except Exception as error:
+            if not out_of_memory(error):
                 raise
             problem = error.with_traceback(None)  # its frames hold the maps
         self._release()
@@ -229,8 +232,8 @@ class TorchModel:
                     image = enlarged if isinstance(enlarged, torch.Tensor) else self._upload(enlarged)
                     small = self._upload(low).to(image.device)
                     return begin_download(finish(image[None], small[None], job, consistent, bicubic, check))
-            except RuntimeError as error:
-                if not _out_of_memory(error):
+            except Exception as error:
+                if not out_of_memory(error):
                     raise
             # The network stays on the card: another thread may just be queueing slices there.
             if FINISHED_ON_CPU not in self.notices:
@@ -241,22 +244,33 @@ class TorchModel:
         return begin_download(finish(image, small, job, consistent, bicubic, check))
 
     def _begin(self, batch: np.ndarray, rows: int, poll: Callable[..., None], detail: bool) -> Wait:
-        image = self._upload(batch).contiguous(memory_format=torch.channels_last)
-        start = now(image)
         # TensorFloat-32 would round to 10 bits where float32 was promised. Unless told, ``flags`` switches cuDNN off.
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        with self._computing, torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            image = self._upload(batch).contiguous(memory_format=torch.channels_last)
+            start = now(image)
             enlarged = tiling.run(self._running, image, rows, poll, self._execute, detail).contiguous()
-        # A NaN is among the extremes wherever there is one.
-        extremes = to_host(torch.stack(enlarged.aminmax())) if self.precision == "float16" else None
-        stop = now(enlarged)
+            # A NaN is among the extremes wherever there is one.
+            extremes = to_host(torch.stack(enlarged.aminmax())) if self.precision == "float16" else None
+            stop = now(enlarged)
 
-        def wait() -> tuple[torch.Tensor, float]:
+        def wait() -> tuple[torch.Tensor | np.ndarray, float]:
             seconds = seconds_between(start, stop)
-            if extremes is not None and not extremes.isfinite().all():
-                raise UsageError("The range of float16 does not suffice for this model; choose bfloat16 or float32.")
-            return enlarged, seconds
+            if extremes is None or extremes.isfinite().all():
+                return enlarged, seconds
+            self._leave_float16()
+            # Without polls: perhaps this is not the thread in which progress is told.
+            again, more = self.begin(batch, rows, lambda *_: None, detail)()
+            return again, seconds + more
 
         return wait
+
+    def _leave_float16(self) -> None:
+        if self.insists:
+            raise UsageError("The range of float16 does not suffice for this model; choose bfloat16 or float32.")
+        with self._computing:
+            if self.precision == "float16":
+                self.use("torch", "float32")
+                self.notices.append(REST_IN_FLOAT32)
 
     def _take_less(self, rows: int, height: int) -> bool:
         """Halve the strips, or leave the graphics card; False if neither can be done."""
@@ -342,9 +356,3 @@ def _executor(backend: str, precision: str, model: TorchModel) -> tiling.Execute
     from .onnx_backend import OnnxExecutor
 
     return OnnxExecutor(model.card, model.net, precision)
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    # On a CPU torch raises a plain RuntimeError.
-    text = str(error)
-    return isinstance(error, torch.OutOfMemoryError) or any(words in text for words in _OUT_OF_MEMORY)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..catalog import ModelCard
-from ..errors import BackendError
-from .conversions import first_line, parts, plain_part
+from .conversions import backend_errors, parts, plain_part
 
 
 class CompiledExecutor:
@@ -31,11 +30,7 @@ class CompiledExecutor:
             copy = plain_part(self._card, part, self._precision).to(self._device, memory_format=torch.channels_last)
             self._compiled[part] = torch.compile(copy, dynamic=False)
         poll(0)
-        try:
+        with backend_errors("torch.compile does not work here"):
             made = self._compiled[part](x)
-        except RuntimeError as error:
-            if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
-                raise
-            raise BackendError(f"torch.compile does not work here: {first_line(error)}.") from error
         poll(sum(isinstance(layer, torch.nn.Conv2d) for layer in module.modules()))
         return made

@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from vtk.util import numpy_support
 
 from SuperResolutionLib import mrml
+from SuperResolutionLib.backends.limits import free_memory
 from SuperResolutionLib.errors import SuperResolutionError
 from SuperResolutionLib.forecast import MEMORY_SHARE, forecast
 from SuperResolutionPanel import childprocess, speed
@@ -170,10 +171,9 @@ def _bytesOf(image) -> int:
 
 def _freeMemory() -> int | None:
     try:
-        import psutil
-    except ImportError:  # installed at first use
+        return free_memory()
+    except ImportError:  # of psutil, which is installed at first use
         return None
-    return psutil.virtual_memory().available
 
 
 def _freeSpace(folder) -> int | None:

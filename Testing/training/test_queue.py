@@ -111,7 +111,10 @@ def test_a_signal_ends_the_queue_which_packs_and_reports(tmp_path, places, capsy
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_between_two_trainings_ends_the_queue_too(tmp_path, places, capsys, monkeypatch, kind):
+def test_a_signal_between_two_trainings_ends_the_queue_too(tmp_path, places, capsys, monkeypatch, kind, request):
+    # Whoever started the tests may have the interrupt ignored.
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, inherited))
     path = zoo(tmp_path, one={}, two={})
     monkeypatch.setattr("training.queue.export", lambda *_: os.kill(os.getpid(), kind))
     handlers = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]

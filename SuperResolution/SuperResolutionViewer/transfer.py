@@ -17,7 +17,7 @@ from aiohttp import BodyPartReader, web
 
 from SuperResolutionLib import mrml
 from SuperResolutionLib.cli_output import to_json
-from SuperResolutionLib.errors import DataError, SuperResolutionError
+from SuperResolutionLib.errors import DataError, SuperResolutionError, reason
 from SuperResolutionLib.files import read_volume, write_volume
 from SuperResolutionLib.volume import Volume
 
@@ -80,8 +80,7 @@ class Transfer:
             except MemoryError:
                 return web.json_response({"error": "There is not enough memory for this image."}, status=507)
             except OSError as error:
-                reason = (error.strerror or "the system refused it").lower()
-                sentence = f"The upload cannot be kept: {reason}; make room in the folder for temporary files."
+                sentence = f"The upload cannot be kept: {reason(error)}; make room in the folder for temporary files."
                 return web.json_response({"error": sentence}, status=507)
         return web.json_response({})
 

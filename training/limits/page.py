@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
-from SuperResolutionLib.errors import DataError, UsageError
+from SuperResolutionLib.errors import DataError, UsageError, reason
 
 _BLOCK = re.compile(r"(<!-- measured: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -56,8 +56,7 @@ def write_all(files: dict[Path, bytes]) -> None:
         for path, partial in written.items():
             os.replace(partial, path)
     except OSError as error:
-        reason = (error.strerror or "the system refused it").lower()
-        raise DataError(f"{path} cannot be written: {reason}; choose another place with --page.") from error
+        raise DataError(f"{path} cannot be written: {reason(error)}; choose another place with --page.") from error
     finally:
         for partial in written.values():
             partial.unlink(missing_ok=True)

@@ -37,7 +37,7 @@ def keep(zoo: Zoo, facts: dict[str, Facts], folder: Path) -> None:
             shutil.rmtree(place, ignore_errors=True)
             continue
         entries = [entry for (model, *_), entry in zoo.found.items() if model == card.id]
-        basis = {label: zoo.basis(label) for label in sorted({entry["set"] for entry in entries})}
+        basis = {label: zoo.bases[label] for label in sorted({entry["set"] for entry in entries})}
         text = json.dumps(_rounded({"facts": facts[card.id]._asdict(), "basis": basis, "entries": entries})) + "\n"
         place.mkdir(parents=True, exist_ok=True)
         write_card(place, card.card | {"measured": []})
@@ -58,7 +58,7 @@ def read_kept(zoo: Zoo, folder: Path, log=print) -> list[Kept]:
 def _read(place: Path, zoo: Zoo, log) -> Kept:
     try:
         content = json.loads((place / SCORES).read_text(encoding="utf-8"))
-        good = {label: basis == zoo.basis(label) for label, basis in content["basis"].items()}
+        good = {label: basis == zoo.bases.get(label) for label, basis in content["basis"].items()}
         for label in (label for label, is_good in good.items() if not is_good):
             log(f"What was measured of {place.name} on {label} is left out: its images or the rules have changed.")
         entries = [entry for entry in content["entries"] if good[entry["set"]]]

@@ -39,9 +39,13 @@ class Zoo:
         self.cards = in_order([*self.cards, card], self.bundled)
         self.found |= index(entries)
 
-    def basis(self, label: str) -> str:
-        """What measurements on a set depend on besides the model; see ``Store.basis``."""
-        return self.store.basis(label, {row["image"] for row in self.rows if row["set"] == label})
+    @cached_property
+    def bases(self) -> dict[str, str]:
+        """Set -> what measurements on it depend on besides the model; see ``Store.basis``."""
+        images: dict[str, set] = {}
+        for row in self.rows:
+            images.setdefault(row["set"], set()).add(row["image"])
+        return {label: self.store.basis(label, names) for label, names in images.items()}
 
     def judged(self, domain: Domain, test_set: TestSet, scale: int | None = None) -> list[ModelCard]:
         """The cards of the models that are judged on a set, at a scale if one is given."""

@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def draw_page(browser, viewer: Viewer, folder: Path) -> None:
-    """Write ``page.png``, ``page-swipe.png`` and ``page-tablet.png``."""
+    """Write ``page.png`` and ``page-swipe.png``."""
     page = browser.new_context(viewport=SIZE).new_page()
     page.set_default_timeout(1000 * PATIENCE)
     page.goto(viewer.address)
@@ -63,12 +63,6 @@ def draw_page(browser, viewer: Viewer, folder: Path) -> None:
     page.mouse.move(box["x"] + 0.32 * box["width"], box["y"] + 0.72 * box["height"])
     driver.settle(page)
     save(page, folder / "page-swipe.png")
-    page.click(".magnifier-box input")
-    page.click("text=Side by side")
-    page.set_viewport_size({"width": 800, "height": 1100})
-    driver.wait_for(page, "() => document.querySelector('.pane[data-view=input]').offsetWidth > 150")
-    driver.settle(page)
-    save(page, folder / "page-tablet.png")
 
 
 def draw_report(browser, temporary: Path, folder: Path) -> None:

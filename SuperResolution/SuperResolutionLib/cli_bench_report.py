@@ -146,7 +146,7 @@ voxels to voxels: intensity, network, consistency with the input, rounding. The 
 by slice, over the first slices.
 
 - GFLOP/s count the operations of the network as it was trained. The tails of EDSR-ISE are computed with fewer, so their
-  share of the ceiling may exceed what was really multiplied.
+  share of the ceiling can exceed 100 %; the last line of a section says what was really executed.
 - The ceiling is the quickest 3 x 3 convolution of 64 channels that PyTorch does on this machine, or on a graphics card
   a product of large matrices where that is quicker.
 - On a graphics card float32 is float32; tf32 is what PyTorch makes of it by itself, rounded to 10 bits in convolutions.
@@ -223,10 +223,8 @@ def _really_computed(result: dict) -> list[str]:
         return []
     computed, trained = result["computed_gflop_a_slice"], result["gflop_a_slice"]
     share = computed / ours["seconds_a_slice"] / ceiling["gflops"]
-    line = (
-        f"- upscale, torch, float32 executes {computed:.0f} of the {trained:.0f} GFLOP of a slice, at {share:.0%} of "
-        "the ceiling."
-    )
+    part = f"{computed:.0f} of the {trained:.0f}" if computed < trained else f"all {trained:.0f}"
+    line = f"- upscale, torch, float32 executes {part} GFLOP of a slice, at {share:.0%} of the ceiling."
     if result["device"] != "cpu":  # where the rest goes has been looked at on a CPU only
         return [line]
     return [

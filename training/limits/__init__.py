@@ -12,11 +12,10 @@ def add_parser(commands) -> None:
     """The sub-command ``limits``."""
     parser = commands.add_parser("limits", help="measure what models cannot do, for docs/LIMITS.md")
     parser.add_argument("data", type=Path, help="folder with one subfolder a set, and splits.json")
+    parser.add_argument("--psnr", required=True, metavar="MODEL", help="model for all the sets, trained for fidelity")
     parser.add_argument(
-        "--psnr", required=True, metavar="MODEL", help="model for one kind of image, trained for fidelity"
+        "--gan", required=True, metavar="MODEL", help="model for one kind of image, trained against a discriminator"
     )
-    parser.add_argument("--gan", required=True, metavar="MODEL", help="what it became against a discriminator")
-    parser.add_argument("--general", default="span-general-x4-psnr", metavar="MODEL", help="model for all the sets")
     parser.add_argument("--set", default="cxr_nih", dest="own", help="grey set of that kind; its pictures are shown")
     parser.add_argument("--others", nargs="+", default=["mri3d_ds002748", "ct"], help="grey sets of other kinds")
     parser.add_argument("--split", default="test")
@@ -31,5 +30,5 @@ def _run(options) -> None:
     from .study import study
 
     chosen = (options.data, options.own, options.others, options.split, options.splits, options.images)
-    for path in study(options.psnr, options.gan, options.general, *chosen, options.page, options.device):
+    for path in study(options.psnr, options.gan, *chosen, options.page, options.device):
         print(path)

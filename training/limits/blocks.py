@@ -20,12 +20,13 @@ class About:
     """What the measurements are of.
 
     Attributes:
-        names: method -> what a reader calls it. scale: of all models.
-        own: set that the two models were trained for, and split. images: how many of it.
+        names: method -> what a reader calls it. weights: model -> how their SHA-256 begins. scale: of both models.
+        own: set that the GAN was trained for, and split. images: how many of it.
         pictures: name of a picture -> its address on the page.
     """
 
     names: dict[str, str]
+    weights: dict[str, str]
     scale: int
     own: str
     images: int
@@ -83,17 +84,17 @@ def small_things(
     )
 
 
-def domain(about: About, sets: dict[str, dict], methods: Sequence[str]) -> str:
+def domain(about: About, sets: dict[str, dict]) -> str:
     """Set -> ``images``, ``contested`` (``measures.contested_share``), and the PSNR of each method in the anatomy."""
-    rows = []
+    methods, rows = (PSNR, GAN), []
     for name, entry in sets.items():
         gains = [_gain(entry["psnr"][method] - entry["psnr"][BICUBIC]) for method in methods]
         rows.append([name, str(entry["images"]), *gains, _percent(entry["contested"])])
     return (
         f"{table(['test images', 'n', *about.heads(methods), 'contested'], rows)}\n\n"
-        f"Gain over bicubic made consistent in the anatomy, in dB, mean over images. {about.names[PSNR]} and "
-        f"{about.names[GAN]} were trained for images like those of the first row. *Contested* is the share of the "
-        "pixels where these two models disagree by more than the detail that they share. Of volumes "
+        f"Gain over bicubic made consistent in the anatomy, in dB, mean over images. {about.names[GAN]} was trained on "
+        f"images like those of the first row alone, {about.names[PSNR]} on images like those of all rows. *Contested* "
+        "is the share of the pixels where the two disagree by more than the detail that they share. Of volumes "
         f"{SLICES} slices, evenly spaced, were taken."
     )
 
@@ -188,20 +189,22 @@ def spoiled(about: About, found: dict[str, dict[str, float]]) -> str:
 
 def how(about: About, command: str) -> str:
     """Where the numbers come from."""
-    models = ", ".join(name for method, name in about.names.items() if method != BICUBIC)
+    models = ", ".join(f"{about.names[method]} {start}..." for method, start in about.weights.items())
     return (
-        f"Every number and picture on this page was written by `{command}`. Models: {models}. Images are shrunk x"
-        f"{about.scale} with antialiased bicubic interpolation and rounded to their type; results are made consistent "
-        "with the input, as users get them. No test image trained a model. The rule "
-        "that a square lies to 97 % in the anatomy was set after letters had filled squares of test images with trial "
-        "models."
+        f"Every number and picture on this page was written by `{command}`. Models, and how the SHA-256 of their "
+        f"weights begins: {models}. Images are shrunk x{about.scale} with antialiased bicubic interpolation and "
+        "rounded to their type; results are made consistent with the input, as users get them. No test image trained "
+        "a model. The rule that a square lies to 97 % in the anatomy was set after letters had filled squares of test "
+        "images with trial models."
     )
 
 
 def _percent(share: float | None) -> str:
-    """Whole percents; one digit where that would say too little."""
+    """Whole percents; one digit where that would say too little; what rounds to nothing is said to be there."""
     if share is None:
         return ""
+    if 0 < share < 0.0005:
+        return "< 0.1 %"
     return f"{100 * share:.0f} %" if abs(share) >= 0.0995 else f"{round(100 * share, 1) + 0.0:.1f} %"
 
 

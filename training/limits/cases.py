@@ -27,7 +27,7 @@ from ..splits import files_of, locate, read_splits
 SLICES = 16
 
 #: What is compared, in the order of the tables: the fair baseline, and the models' parts on the page.
-BICUBIC, PSNR, GAN, GENERAL = "bicubic consistent", "psnr", "gan", "general"
+BICUBIC, PSNR, GAN = "bicubic consistent", "psnr", "gan"
 
 Models = dict[str, Candidate]
 Planes = dict[str, np.ndarray]

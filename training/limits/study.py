@@ -14,7 +14,7 @@ from SuperResolutionLib.volume import Volume
 from ..candidates import find_candidate
 from ..splits import FILE
 from . import BLOCKS, blocks, measures, objects, pictures
-from .cases import BICUBIC, GAN, GENERAL, PSNR, Image, Models, Planes, check_models, make_image, read_images
+from .cases import BICUBIC, GAN, PSNR, Image, Models, Planes, check_models, make_image, read_images
 from .page import fill, read_page, write_all
 from .squares import Square, busiest_square, numbers_of, worst_squares
 
@@ -24,7 +24,6 @@ PICTURES = ("same-input", "chart", "invention", "invention-usual")
 def study(
     psnr: str,
     gan: str,
-    general: str,
     data: Path,
     own: str,
     others: Sequence[str],
@@ -38,8 +37,8 @@ def study(
     """Measure, and fill the marked places of a page; pictures go into the folder ``limits`` beside it.
 
     Args:
-        psnr, gan: models for images of the set ``own``, before and after training against a discriminator.
-        general: model that saw the other sets' kind, too. All three are of one scale and grey.
+        psnr: model for images of all the sets, trained for fidelity.
+        gan: model for images of the set ``own``, trained against a discriminator. Both are of one scale and grey.
         data, split, lists: as for ``evaluate``. count: of images a set, None for all.
 
     Returns:
@@ -51,50 +50,54 @@ def study(
     text = read_page(page, BLOCKS)
     if count is not None and count < 1:
         raise UsageError(f"--images takes 1 or more, not {count}.")
-    models = {role: find_candidate(name, device) for role, name in ((PSNR, psnr), (GAN, gan), (GENERAL, general))}
+    models = {role: find_candidate(name, device) for role, name in ((PSNR, psnr), (GAN, gan))}
     scale = check_models(models)
     where = (data, split, lists or data / FILE)
     first = list(_images(where, own, models, count, log))
     if not first:
         raise UsageError(f"The {split} split of {own} is empty; name another with --split.")
     names = {BICUBIC: "bicubic made consistent"} | {role: candidate.name for role, candidate in models.items()}
-    about = blocks.About(names, scale, f"{own} {split}", len(first), {name: f"limits/{name}.webp" for name in PICTURES})
+    weights = {role: candidate.card.sha256[:12] for role, candidate in models.items()}
+    addresses = {name: f"limits/{name}.webp" for name in PICTURES}
+    about = blocks.About(names, weights, scale, f"{own} {split}", len(first), addresses)
     sets = {f"{own} {split}": _judged(first, scale)}
     for name in others:
         sets[f"{name} {split}"] = _judged(list(_images(where, name, models, count, log)), scale)
-    two, worst = {role: models[role] for role in (PSNR, GAN)}, worst_squares(first, scale)
+    worst = worst_squares(first, scale)
     # The image in the middle is another one than the worst as soon as there are two.
     squares = {"invention": worst[0], "invention-usual": worst[len(worst) // 2]}
-    filled = _texts(about, first, two, squares) | {
-        "domain": blocks.domain(about, sets, (PSNR, GAN, GENERAL)),
-        "how": blocks.how(about, _command(psnr, gan, general, own, others, split, count)),
+    filled = _texts(about, first, models, squares) | {
+        "domain": blocks.domain(about, sets),
+        "how": blocks.how(about, _command(psnr, gan, own, others, split, count)),
     }
-    files = {page.parent / about.pictures[name]: webp for name, webp in _drawn(about, first, two, squares).items()}
+    files = {page.parent / about.pictures[name]: webp for name, webp in _drawn(about, first, models, squares).items()}
     files[page] = fill(text, filled).encode()
     write_all(files)
     return list(files)
 
 
-def _texts(about: blocks.About, images: Sequence[Image], two: Models, squares: dict[str, Square]) -> dict[str, str]:
-    """The places of the page that speak of the two models on their own images."""
+def _texts(about: blocks.About, images: Sequence[Image], models: Models, squares: dict[str, Square]) -> dict[str, str]:
+    """The places of the page that speak of the first set's images."""
     methods, scale = (BICUBIC, PSNR, GAN), about.scale
     whole, inside = (measures.mean_scores(images, methods, region) for region in ("whole", "anatomy"))
-    bars = objects.bars_recovered(lambda picture: _enlarged(picture, two), scale)
+    bars = objects.bars_recovered(lambda picture: _enlarged(picture, models), scale)
     numbers = {name: (square.image.name, numbers_of(square, scale)) for name, square in squares.items()}
     contested, pointers = measures.where_contested(images, scale), measures.pointers(images, scale)
     return {
-        "small-things": blocks.small_things(about, *objects.recovered(images, two, scale), bars),
+        "small-things": blocks.small_things(about, *objects.recovered(images, models, scale), bars),
         "same-input": blocks.same_input(about, measures.consistency(images, methods, scale)),
         "invention": blocks.invention(about, numbers),
         "pattern": blocks.pattern(about, measures.pattern(images, methods, scale)),
         "disagreement": blocks.disagreement(about, contested, pointers),
         "anatomy": blocks.anatomy(about, measures.error_share(images), whole, inside),
-        "spoiled": blocks.spoiled(about, measures.spoiled(images, two)),
+        "spoiled": blocks.spoiled(about, measures.spoiled(images, models)),
     }
 
 
-def _drawn(about: blocks.About, images: Sequence[Image], two: Models, squares: dict[str, Square]) -> dict[str, bytes]:
-    chart, low, planes = _chart(two, about.scale)
+def _drawn(
+    about: blocks.About, images: Sequence[Image], models: Models, squares: dict[str, Square]
+) -> dict[str, bytes]:
+    chart, low, planes = _chart(models, about.scale)
     return {
         "same-input": pictures.draw_same_input(busiest_square(images, about.scale), about.scale),
         "chart": pictures.draw_chart(chart, low, planes, about.names),
@@ -110,7 +113,7 @@ def _images(where: tuple[Path, str, Path], name: str, models: Models, count: int
 def _judged(images: Sequence, scale: int) -> dict:
     return {
         "images": len(images),
-        "psnr": measures.mean_scores(images, (BICUBIC, PSNR, GAN, GENERAL), "anatomy"),
+        "psnr": measures.mean_scores(images, (BICUBIC, PSNR, GAN), "anatomy"),
         "contested": measures.contested_share(images, scale),
     }
 
@@ -130,10 +133,10 @@ def _picture(array: np.ndarray) -> Volume:
     return Volume(array[None], np.eye(4), "picture", {"Spacing": "unknown"})
 
 
-def _command(psnr: str, gan: str, general: str, own: str, others: Sequence[str], split: str, count: int | None) -> str:
+def _command(psnr: str, gan: str, own: str, others: Sequence[str], split: str, count: int | None) -> str:
     """What was typed, without the places of files on one computer."""
-    named = [Path(name).name for name in (psnr, gan, general)]
-    words = ["--psnr", named[0], "--gan", named[1], "--general", named[2], "--set", own, "--others", *others]
+    named = [Path(name).name for name in (psnr, gan)]
+    words = ["--psnr", named[0], "--gan", named[1], "--set", own, "--others", *others]
     words += [] if split == "test" else ["--split", split]
     words += [] if count is None else ["--images", str(count)]
     return f"python -m training limits DATA {shlex.join(words)}"

@@ -131,7 +131,7 @@ DOMAINS = (
             ),
             TestSet(
                 "fundus_stare",
-                "STARE, which no model was trained on",
+                "STARE, a collection of which no image was trained on",
                 "STARE (Hoover and Goldbaum), no license stated, research use",
                 parts=(),
                 uint8=True,

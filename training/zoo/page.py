@@ -90,7 +90,8 @@ def _targets(zoo: Zoo) -> list[str]:
         "Targets that were set before the training. Gains are over bicubic made consistent with the input, in the",
         "whole image, where nothing else is said. 40.32 dB, SSIM .9495 and, made consistent, 41.23 dB are what the",
         "checkpoint that the Swift-SRGAN project released reaches on the same X-rays. What GAN models were to reach",
-        "stands [below](#gan-models-beside-their-own-psnr-phases).",
+        "stands [below](#gan-models-beside-their-own-psnr-phases). Those for fundus were set for the EDSR-ISE GAN",
+        "models; P-GAN and the PSNR phases are measured against the same numbers.",
         "",
         *verdict_lines(zoo, found),
     ]

@@ -146,7 +146,7 @@ def main_scores(entry: dict, region: str) -> dict:
 
 
 def _own_domain(card: ModelCard, found: dict) -> list[Verdict]:
-    """Whether a PSNR model beats bicubic made consistent on every set of its domain; the worst set is told."""
+    """Whether a PSNR model beats bicubic made consistent on every set of its domain; the worst sets are told."""
     if not card.family.endswith("-psnr") or card.baseline:
         return []
     entries = {one.name: found.get((card.id, set_label(one), "ours")) for one in home_sets(card)}
@@ -154,9 +154,10 @@ def _own_domain(card: ModelCard, found: dict) -> list[Verdict]:
     words = "ahead of bicubic made consistent on its domain, PSNR and SSIM"
     if not gains:
         return [Verdict(words, card.id, "", "not measured", None)]
-    worst = min(gains, key=lambda name: gains[name]["psnr"]["mean"])
-    psnr, ssim = (min(gain[score]["mean"] for gain in gains.values()) for score in ("psnr", "ssim"))
-    return [Verdict(words, card.id, worst, f"at least {signed(psnr)} dB, {ssim:+.4f}", psnr > 0 and ssim > 0)]
+    worst = [min(gains, key=lambda name: gains[name][score]["mean"]) for score in ("psnr", "ssim")]
+    psnr, ssim = (gains[name][score]["mean"] for name, score in zip(worst, ("psnr", "ssim")))
+    where = ", ".join(dict.fromkeys(worst))
+    return [Verdict(words, card.id, where, f"at least {signed(psnr)} dB, {ssim:+.4f}", psnr > 0 and ssim > 0)]
 
 
 def home_sets(card: ModelCard) -> list[TestSet]:

@@ -30,7 +30,7 @@ from .cli_output import (
     to_json,
 )
 from .compare import degrade_and_enlarge, score
-from .errors import SuperResolutionError, UsageError
+from .errors import OutputTooLarge, SuperResolutionError, UsageError
 from .files import read_volume, write_volume
 from .geometry import Region
 from .output import check_place, write_text
@@ -138,6 +138,8 @@ def _interrupt(*_) -> None:
 
 def explain(error: BaseException) -> tuple[int, str]:
     """Exit status and sentence of an error."""
+    if isinstance(error, OutputTooLarge):
+        return EXIT_STATUS[error.code], f"{error} 'superres upscale --uncompressed' writes slices as they are computed."
     if isinstance(error, SuperResolutionError):
         return EXIT_STATUS.get(error.code, 1), str(error)
     if isinstance(error, Interrupted):
@@ -264,7 +266,7 @@ def upscale_command(
         into = {"open_sink": raw_sinks(places), "fits_memory": False} if uncompressed else {}
         with progress_bar(not as_json) as advance:
             result = upscale(volume, card, options, part_of(advance, 0, 1 + len(maps)), **into)
-            found = compare_results(volume, result, second, options, part_of(advance, 1, 2)) if maps else None
+            found = compare_results(volume, card, result, second, options, part_of(advance, 1, 2)) if maps else None
         told = result.report
         if choice:
             told["notices"].insert(0, choice.reason)

@@ -7,13 +7,22 @@ from dataclasses import replace
 
 import numpy as np
 
+from .backends.limits import free_memory
 from .catalog import ModelCard
 from .cli_models import find_model, second_model
-from .errors import DataError, ModelError
+from .cli_output import part_of
+from .errors import DataError, ModelError, ResourceError
 from .fidelity import Disagreement, disagreement, visible_difference
-from .plan import plan
+from .forecast import MEMORY_SHARE
+from .plan import CONSISTENCY_REACH, plan
 from .upscaler import Options, UpscaleResult, upscale
 from .volume import Volume
+
+#: Pixels around a region that are compared as well: what shrinking looks at, and the correction.
+MARGIN = CONSISTENCY_REACH + 2
+
+#: Bytes that the comparison takes for each pixel of one enlarged slice, and for each voxel of an enlarged volume.
+SLICE_BYTES, VOXEL_BYTES = 60, 8
 
 
 def find_second(name: str | None, volume: Volume, first: ModelCard, options: Options) -> ModelCard:
@@ -22,27 +31,50 @@ def find_second(name: str | None, volume: Volume, first: ModelCard, options: Opt
     Raises:
         ModelError: if there is none, or it is the first or has another scale, or does not fit the image.
         DataError: if there is nothing to compare.
+        ResourceError: if memory would not suffice.
     """
     card = second_model(volume, first) if name is None else find_model(name, first.scale)
     if card.id == first.id:
         raise ModelError(f"{card.id} cannot be compared with itself; name another model with --against.")
-    if not np.isfinite(plan(volume, card, options.region, options.axis).planes).any():
-        raise DataError("No voxel of the region is finite, so that no results differ there; choose another --region.")
+    job = plan(volume, card, options.region, options.axis)
+    if job.gaps.mask(job.planes).all():
+        raise DataError(
+            "No voxel of the region is finite or measured, so that no results differ there; choose another --region."
+        )
+    voxels = np.prod(job.layout.output_size, dtype=float)
+    needed = SLICE_BYTES * voxels / len(job.planes) * job.layout.channels + VOXEL_BYTES * voxels
+    needed += 2 * job.layout.output_bytes
+    free = free_memory()
+    if needed > MEMORY_SHARE * free:
+        raise ResourceError(
+            f"Comparing two results needs about {needed / 1e9:.1f} GB of memory, more than {MEMORY_SHARE:.0%} of the "
+            f"{free / 1e9:.1f} GB that are free; choose a --region, or leave out --disagreement."
+        )
     return card
 
 
 def compare_results(
-    volume: Volume, first: UpscaleResult, second: ModelCard, options: Options, advance: Callable
+    volume: Volume, card: ModelCard, first: UpscaleResult, second: ModelCard, options: Options, advance: Callable
 ) -> Disagreement:
     """Run the second model and compare; what came out goes into the first one's report, under ``disagreement``.
+
+    Of a region both models are run with a margin around it, because shrinking looks beyond its sides.
+
+    Args:
+        card: of the first result.
 
     Raises:
         SuperResolutionError: as ``upscale``.
     """
-    other = upscale(volume, second, replace(options, bicubic=False), advance)
-    pair = (first.sr, other.sr) if second.family.endswith("-gan") else (other.sr, first.sr)
-    axis, threshold = "ijk".index(first.report["slice_axis"]), visible_difference(volume.array)
-    found = disagreement(*pair, second.scale, axis, threshold)
+    layout = plan(volume, card, options.region, options.axis).layout
+    seen, place = layout.surroundings(MARGIN)
+    wider = replace(options, bicubic=False, region=layout.with_window(seen), axis="ijk"[layout.axis])
+    alone = seen == layout.window
+    ours = first.sr if alone else upscale(volume, card, wider, part_of(advance, 0, 2)).sr
+    other = upscale(volume, second, wider, advance if alone else part_of(advance, 1, 2)).sr
+    pair = (ours, other) if second.family.endswith("-gan") else (other, ours)
+    gaps = plan(volume, second, None, options.axis).gaps
+    found = disagreement(*pair, second.scale, layout.axis, visible_difference(volume.array), gaps, place)
     first.report["disagreement"] = {"model": second.id, "weights_sha256": second.sha256, **found.summary}
     return found
 

@@ -102,8 +102,8 @@ def pair(reference: Volume, card: ModelCard, options: Options) -> tuple[Job, Vol
         DataError: if a side is shorter than 4 times the scale.
     """
     whole = plan(reference, card, options.region, options.axis)
-    if whole.dtype.kind == "f":  # what is missing cannot be scored: bridge it before anything is compared
-        whole.planes = np.stack([fill_missing(plane)[0] for plane in whole.planes])
+    if whole.gaps.mask(whole.planes).any():  # what is missing cannot be scored: bridge it before anything is compared
+        whole.planes = np.stack([fill_missing(plane, whole.gaps)[0] for plane in whole.planes])
     return whole, *degrade(whole)
 
 
@@ -135,16 +135,17 @@ def degrade(job: Job) -> tuple[Volume, np.ndarray]:
 
 
 def consistent_bicubic(low: np.ndarray, job: Job) -> np.ndarray:
-    """Bicubic enlargement corrected so that shrinking it gives ``low`` (n, c, h, w) back, in the stored type."""
+    """Bicubic enlargement of ``low`` (n, c, h, w), made consistent with it and stored just as a network's is."""
     import torch
 
-    from .resampling import bicubic_upsample, make_consistent
+    from .backends.torch_finish import finish
+    from .resampling import bicubic_upsample
 
     planes = []
     for plane in low:
         image = torch.from_numpy(job.intensity.to_network(plane))[None]
-        enlarged = make_consistent(bicubic_upsample(image, job.scale), image)[0].numpy()
-        planes.append(store(enlarged, job.intensity, job.dtype))
+        stored, *_ = finish(bicubic_upsample(image, job.scale), image, job, True, False, lambda: None)
+        planes.append(stored[0].numpy())
     return np.stack(planes)
 
 

@@ -44,6 +44,10 @@ class ResourceError(SuperResolutionError):
     code = "resources"
 
 
+class OutputTooLarge(ResourceError):
+    """The output does not fit into memory; what it is written to as it is computed would be another way."""
+
+
 class DeviceError(SuperResolutionError):
     """The requested computing device is not available."""
 

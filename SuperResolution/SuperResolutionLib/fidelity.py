@@ -19,9 +19,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from .errors import DataError
+from .geometry import shift
 from .intensity import choose_map
-from .missing import fill_missing
-from .plan import slice_planes
+from .missing import Gaps, fill_missing
+from .plan import Window, slice_planes
 from .volume import Volume
 
 #: A difference counts above this share of the image's contrast, the distance between its percentiles 0.1 and 99.9.
@@ -75,7 +76,15 @@ class Disagreement:
     summary: dict[str, float]
 
 
-def disagreement(fidelity: Volume, gan: Volume, scale: int, axis: int, threshold: float | None = None) -> Disagreement:
+def disagreement(
+    fidelity: Volume,
+    gan: Volume,
+    scale: int,
+    axis: int,
+    threshold: float | None = None,
+    gaps: Gaps | None = None,
+    place: Window | None = None,
+) -> Disagreement:
     """Where a result trained for fidelity and one trained against a discriminator differ beyond what they share.
 
     The detail of a result is what is left without the bicubic enlargement, made consistent, of the result shrunk: its
@@ -90,6 +99,9 @@ def disagreement(fidelity: Volume, gan: Volume, scale: int, axis: int, threshold
         axis: 0, 1, 2 for i, j, k: what the slices are stacked along.
         threshold: in the input's units; None means ``visible_difference`` of ``fidelity``. Of a region give that of the
             whole input, so that a region says the same as the volume.
+        gaps: which voxels of the input hold no measurement; None means those that are not finite.
+        place: rows and columns, in pixels of the input, that the answer is about; None means all. At a cut side, where
+            no image ends, shrinking lacks what lies beyond: there the results should reach farther.
 
     Raises:
         DataError: if the volumes differ in size or place, do not have the size of results at that scale, or have no
@@ -99,16 +111,21 @@ def disagreement(fidelity: Volume, gan: Volume, scale: int, axis: int, threshold
     if threshold is None:
         threshold = visible_difference(fidelity.array)
     planes = [slice_planes(volume.array, axis) for volume in (fidelity, gan)]
-    strength = np.empty((len(planes[0]), *planes[0].shape[2:]), np.float32)
+    height, width = planes[0].shape[2:]
+    (top, bottom), (left, right) = place or ((0, height // scale), (0, width // scale))
+    low = np.s_[..., top:bottom, left:right]
+    high = np.s_[..., top * scale : bottom * scale, left * scale : right * scale]
+    strength = np.empty((len(planes[0]), (bottom - top) * scale, (right - left) * scale), np.float32)
     contested = np.empty(strength.shape, bool)
     largest = shrunk = 0.0
     for index, pair in enumerate(zip(*planes)):
-        filled, missing = zip(*(fill_missing(plane) for plane in pair))
+        filled, missing = zip(*(fill_missing(plane, gaps) for plane in pair))
         difference, shared, rest = compare_details(*filled, scale)
-        strength[index] = local_strength(difference, scale)
-        contested[index] = (strength[index] > threshold) & (strength[index] > local_strength(shared, scale))
-        largest, shrunk = max(largest, float(np.abs(difference).max())), max(shrunk, float(np.abs(rest).max()))
-        strength[index][np.logical_or(*missing).any(axis=0)] = np.nan
+        strength[index] = local_strength(difference, scale)[high]
+        contested[index] = (strength[index] > threshold) & (strength[index] > local_strength(shared, scale)[high])
+        largest = max(largest, float(np.abs(difference[high]).max()))
+        shrunk = max(shrunk, float(np.abs(rest[low]).max()))
+        strength[index][np.logical_or(*missing).any(axis=0)[high]] = np.nan
     contested &= np.isfinite(strength)
     known = strength[np.isfinite(strength)]
     if known.size == 0:
@@ -124,7 +141,9 @@ def disagreement(fidelity: Volume, gan: Volume, scale: int, axis: int, threshold
         "max_shrunk": shrunk,
     }
     array = np.ascontiguousarray(np.moveaxis(strength, 0, 2 - axis))
-    volume = Volume(array, gan.ijk_to_ras, "disagreement", dict(gan.source))
+    start = [left * scale, top * scale]  # the columns of a slice come first among i, j, k
+    start.insert(axis, 0)
+    volume = Volume(array, shift(gan.ijk_to_ras, start), "disagreement", dict(gan.source))
     return Disagreement(volume, np.moveaxis(contested, 0, 2 - axis), summary)
 
 

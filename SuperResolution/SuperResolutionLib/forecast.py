@@ -59,7 +59,8 @@ def forecast(
         dtype: of the voxels.
         card, region, axis, bicubic: as for ``upscale``.
         spacing_known: False for a picture whose spacing says nothing.
-        free_bytes: memory that is free, for a warning; None leaves it out.
+        free_bytes: memory that is free, for a warning if the outputs are too large for it; None leaves it out. What the
+            network needs besides is known once it is loaded.
 
     Raises:
         DataError, UsageError, ModelError: as ``upscale``, for what cannot be done.
@@ -121,6 +122,5 @@ def too_large(layout: Layout, needed: int, free: int) -> str:
     size = " x ".join(map(str, layout.output_size))
     return (
         f"The output of {size} voxels needs about {needed / 1e9:.1f} GB of memory, more than {MEMORY_SHARE:.0%} of the "
-        f"{free / 1e9:.1f} GB that are free; upscale a region of the image, choose a smaller scale, or write slices as "
-        "they are computed (superres upscale --uncompressed)."
+        f"{free / 1e9:.1f} GB that are free; upscale a region of the image or choose a smaller scale."
     )

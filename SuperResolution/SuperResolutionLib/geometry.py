@@ -5,6 +5,8 @@ Everything is RAS in millimetres and takes a (4, 4) IJK-to-RAS matrix whose inte
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from .errors import UsageError
@@ -28,7 +30,7 @@ def refine(ijk_to_ras: np.ndarray, scale: tuple[float, float, float]) -> np.ndar
     return np.asarray(ijk_to_ras, dtype=float) @ step
 
 
-def shift(ijk_to_ras: np.ndarray, start: tuple[int, int, int]) -> np.ndarray:
+def shift(ijk_to_ras: np.ndarray, start: Sequence[int]) -> np.ndarray:
     """The matrix of a sub-volume whose first voxel is the input's voxel ``start`` (i, j, k)."""
     moved = np.array(ijk_to_ras, dtype=float)
     moved[:3, 3] += moved[:3, :3] @ np.asarray(start, dtype=float)

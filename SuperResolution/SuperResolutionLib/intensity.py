@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .errors import DataError, ModelError
+from .missing import OUT_OF_REACH, Gaps, find_padding
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,6 +20,9 @@ PERCENTILE_VOXELS = 4_000_000
 
 #: Percentiles that lie closer together than this share of their own size are apart by rounding alone.
 NEARLY_CONSTANT = 1e-6
+
+#: The width of a floating image that is zero throughout.
+LEAST_WIDTH = 1e-30
 
 #: Pixels whose float64 values ``store`` has at once: on a CPU they stay in the cache, on a graphics card they are worth
 #: a launch and do not fill its memory.
@@ -36,11 +41,12 @@ class IntensityMap:
         return ((stored.astype(np.float64) - self.offset) / self.width).astype(np.float32)
 
 
-def choose_map(array: np.ndarray, intensity: dict) -> IntensityMap:
+def choose_map(array: np.ndarray, intensity: dict, stated: Sequence[float] = ()) -> IntensityMap:
     """The map of a whole volume under a model card's ``intensity`` entry.
 
     Args:
         array: all voxels of the volume, any shape, any real type.
+        stated: values that the file says are padding. What counts as padding has no part in percentiles.
         intensity: ``{"mapping": "fixed", "low": a, "high": b}`` maps a..b to 0..1 whatever the data;
             ``{"mapping": "percentile", "low": p, "high": q}`` maps those percentiles of the finite voxels to 0..1;
             ``{"mapping": "auto"}`` maps uint8 from 0..255 and every other type from its percentiles 0.1 and 99.9.
@@ -55,22 +61,44 @@ def choose_map(array: np.ndarray, intensity: dict) -> IntensityMap:
     if mapping == "auto" and array.dtype == np.uint8:
         return _between(0.0, 255.0)
     if mapping in ("auto", "percentile"):
-        return _between(*_percentiles(array, intensity.get("low", 0.1), intensity.get("high", 99.9)))
+        return _between(
+            *_percentiles(array, intensity.get("low", 0.1), intensity.get("high", 99.9), stated),
+            floating=array.dtype.kind == "f",
+        )
     raise ModelError(f"The model's card asks for the unknown intensity mapping '{mapping}'; use a newer version.")
 
 
-def _percentiles(array: np.ndarray, low: float, high: float) -> tuple[float, float]:
-    values = _sample(array)
-    finite = values[np.isfinite(values)]
-    if finite.size == 0:
-        finite = array[np.isfinite(array)]
+def find_gaps(array: np.ndarray, mapping: IntensityMap, stated: Sequence[float] = ()) -> Gaps:
+    """Which voxels of a volume hold no measurement.
+
+    Args:
+        array: all voxels. mapping: theirs. stated: values that the file says are padding.
+    """
+    finite = _finite_sample(array)
+    padding = find_padding(finite, stated=stated) if finite.size else ()
+    if array.dtype.kind != "f":
+        return Gaps(padding)
+    reach = OUT_OF_REACH * mapping.width
+    return Gaps(padding, mapping.offset - reach, mapping.offset + mapping.width + reach)
+
+
+def _percentiles(array: np.ndarray, low: float, high: float, stated: Sequence[float]) -> tuple[float, float]:
+    finite = _finite_sample(array)
     if finite.size == 0:
         raise DataError("The image holds no finite voxel: every value is NaN or infinite.")
+    padding = find_padding(finite, low, high, stated)
+    finite = finite[~Gaps(padding).mask(finite)] if padding else finite
     bottom, top = np.percentile(finite.astype(np.float64), [low, high])
     # A single voxel may have any value, so the whole span says nothing about the contrast of the others.
     if top - bottom <= NEARLY_CONSTANT * max(abs(top), abs(bottom)):  # all but a few voxels are alike
         return float(finite.min()), float(finite.max())
     return bottom, top
+
+
+def _finite_sample(array: np.ndarray) -> np.ndarray:
+    values = _sample(array)
+    finite = values[np.isfinite(values)]
+    return finite if finite.size else array[np.isfinite(array)]
 
 
 def _sample(array: np.ndarray) -> np.ndarray:
@@ -82,8 +110,11 @@ def _sample(array: np.ndarray) -> np.ndarray:
     return pixels[::step].reshape(-1)
 
 
-def _between(low: float, high: float) -> IntensityMap:
-    return IntensityMap(float(low), float(high) - float(low) if high > low else 1.0)
+def _between(low: float, high: float, floating: bool = False) -> IntensityMap:
+    if high > low:
+        return IntensityMap(float(low), float(high) - float(low))
+    # A network answers a constant image with noise of a small share of the width.
+    return IntensityMap(float(low), max(NEARLY_CONSTANT * abs(float(low)), LEAST_WIDTH) if floating else 1.0)
 
 
 def limits(dtype: np.dtype) -> tuple[float, float]:

@@ -10,6 +10,8 @@ import math
 
 import numpy as np
 
+from .missing import Gaps, find_padding
+
 #: A slice whose values span less than this share of the data range holds nothing to judge and is left out.
 EMPTY_SPAN = 0.1
 
@@ -75,14 +77,18 @@ def data_range(array: np.ndarray, modality: str = "") -> float:
     """The peak that PSNR and SSIM refer to, from the reference volume.
 
     255 for uint8; 4096 for CT, known by its modality or by a signed integer type that reaches -900 or below; else the
-    distance between the percentiles 0.1 and 99.9 of the finite values.
+    distance between the percentiles 0.1 and 99.9, or where they are the same all that is between the least and the
+    most. Values that are not finite or padding do not count.
     """
     if array.dtype == np.uint8:
         return 255.0
-    if modality == "CT" or (array.dtype.kind == "i" and array.min() <= -900):
+    known = array[np.isfinite(array)]
+    padding = find_padding(known)
+    known = known[~Gaps(padding).mask(known)] if padding else known
+    if modality == "CT" or (array.dtype.kind == "i" and known.min() <= -900):
         return CT_RANGE
-    low, high = np.percentile(array[np.isfinite(array)].astype(np.float64), [0.1, 99.9])
-    return float(high - low) or 1.0
+    low, high = np.percentile(known.astype(np.float64), [0.1, 99.9])
+    return float(high - low) or float(known.max()) - float(known.min()) or 1.0
 
 
 def volume_scores(reference: np.ndarray, image: np.ndarray, peak: float) -> dict[str, float]:

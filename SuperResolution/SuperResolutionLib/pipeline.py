@@ -16,7 +16,7 @@ import numpy as np
 
 from .clock import Clock
 from .fidelity import ConsistencyResidual
-from .missing import fill_missing, put_missing_back
+from .missing import Gaps, fill_missing, put_missing_back
 from .plan import Job, Window
 from .sinks import Open
 from .skipping import Skipping, find_boxes
@@ -82,7 +82,7 @@ class Pipeline:
         self.network_seconds, self.pixels = 0.0, 0
         self._detail = consistent and batches and model.adds_bicubic
         skips = skip_constant and batches
-        boxes = find_boxes(job.slices, seen, model.reach, local=not model.global_gates) if skips else None
+        boxes = find_boxes(job.slices, seen, model.reach, not model.global_gates, job.gaps) if skips else None
         one_size = getattr(model, "backend", "torch") != "torch"
         self._skipping = Skipping(self._through_network, model.scale, boxes, model.reach, one_size)
 
@@ -135,26 +135,38 @@ class Pipeline:
         if not self._batches:
             return 1
         (top, bottom), (left, right) = self._seen
-        most = BATCH_PIXELS if self._model.device == "cpu" else BATCH_PIXELS_GPU
-        return max(1, min(len(self._job.slices), most // ((bottom - top) * (right - left) * self._job.layout.channels)))
+        pixels = (bottom - top) * (right - left) * self._job.layout.channels
+        return max(1, min(len(self._job.slices), self._batch_pixels // pixels))
+
+    @property
+    def _batch_pixels(self) -> int:
+        return BATCH_PIXELS if self._model.device == "cpu" else BATCH_PIXELS_GPU
 
     def _polls(self, planes: int) -> int:
         """How often the network polls for so many planes."""
         polls = self._model.polls(self._seen[0][1] - self._seen[0][0], self._rows)
-        return polls if self._batches else polls * planes
+        return polls * (-(-planes // self._planes_at_once) if self._batches else planes)
+
+    @property
+    def _planes_at_once(self) -> int:
+        (top, bottom), (left, right) = self._seen
+        return max(1, self._batch_pixels // ((bottom - top) * (right - left)))
 
     def _prepare(self, numbers: range) -> tuple[list, np.ndarray]:
         """For each slice what is seen of it, finite and in network range, and the mask of what was missing; and all
         planes as the network takes them."""
         lows = []
         for number in numbers:
-            finite, missing = bridge(self._job.slices[number], self._seen)
+            finite, missing = bridge(self._job.slices[number], self._seen, self._job.gaps)
             lows.append((self._job.intensity.to_network(finite), finite, missing))
         return lows, as_images(np.stack([low for low, _, _ in lows]), self._channels)
 
     def _through_network(self, planes: np.ndarray) -> np.ndarray:
         if self._batches:
-            return self._model.enlarge(planes, self._rows, self._clock.poll, self._detail)
+            # The color components of a large slice one by one, as memory was planned for.
+            parts = np.split(planes, range(self._planes_at_once, len(planes), self._planes_at_once))
+            made = [self._model.enlarge(part, self._rows, self._clock.poll, self._detail) for part in parts]
+            return made[0] if len(made) == 1 else np.concatenate(made)
         return np.stack([self._model.enlarge(plane, self._rows, self._clock.poll) for plane in planes])
 
     def _finished(self, numbers: range, lows: list, wait: Wait) -> Iterator[Finished]:
@@ -202,10 +214,11 @@ def _cut(planes: np.ndarray, window: Window, scale: int = 1) -> np.ndarray:
     return planes[..., top * scale : bottom * scale, left * scale : right * scale]
 
 
-def bridge(whole: np.ndarray, seen: Window) -> tuple[np.ndarray, np.ndarray]:
-    """What is seen of a slice (c, h, w), with finite values where some were missing; and the mask of those."""
+def bridge(whole: np.ndarray, seen: Window, gaps: Gaps) -> tuple[np.ndarray, np.ndarray]:
+    """What is seen of a slice (c, h, w), with values where some were missing; and the mask of those."""
     plane = _cut(whole, seen)
-    if plane.dtype.kind != "f" or np.isfinite(plane).all():
-        return plane, np.zeros(plane.shape, bool)
-    finite, missing = fill_missing(whole)  # the median of the whole slice is among the values that bridge
+    missing = gaps.mask(plane)
+    if not missing.any():
+        return plane, missing
+    finite, missing = fill_missing(whole, gaps)  # the median of the whole slice is among the values that bridge
     return _cut(finite, seen), _cut(missing, seen)

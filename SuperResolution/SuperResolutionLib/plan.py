@@ -9,7 +9,8 @@ import numpy as np
 from .catalog import ModelCard
 from .errors import DataError, ModelError
 from .geometry import Region, check_region, refine, shift, slice_axis
-from .intensity import IntensityMap, choose_map
+from .intensity import IntensityMap, choose_map, find_gaps
+from .missing import Gaps
 from .volume import Volume
 
 #: The shortest in-plane side that can be enlarged, in voxels.
@@ -50,6 +51,12 @@ class Layout:
         rows, columns = (self.region[axis] for axis in (2, 1, 0) if axis != self.axis)
         return rows, columns
 
+    def with_window(self, window: Window) -> Region:
+        """The region with other rows and columns of each slice."""
+        spans = [window[1], window[0]]  # the columns come first among i, j, k
+        spans.insert(self.axis, self.region[self.axis])
+        return tuple(spans)
+
     def surroundings(self, reach: int) -> tuple[Window, Window]:
         """The region with ``reach`` pixels around it, as far as the slices go; and the region's place in that."""
         seen, place = [], []
@@ -86,7 +93,7 @@ class Job:
         slices: (n, c, H, W) view of the same slices, whole.
         layout: how the volume is cut into them.
         intensity: the whole volume's map.
-        missing: number of NaN or infinite voxels met so far.
+        gaps: which voxels hold no measurement. missing: number of those met so far.
     """
 
     source: Volume
@@ -94,6 +101,7 @@ class Job:
     slices: np.ndarray
     layout: Layout
     intensity: IntensityMap
+    gaps: Gaps
     missing: int = 0
 
     @property
@@ -156,13 +164,15 @@ def plan(volume: Volume, card: ModelCard, region: Region | None = None, axis: st
     known = volume.source.get("Spacing") != "unknown"
     layout = lay_out(volume.size, volume.spacing, volume.channels, volume.array.dtype, card, region, axis, known)
     array = volume.array[..., :3] if volume.channels == 4 else volume.array
-    intensity = choose_map(array, card.intensity)
+    stated = [float(value) for value in volume.source.get("Padding", "").split()]
+    intensity = choose_map(array, card.intensity, stated)
+    gaps = find_gaps(array, intensity, stated)
     if "Notice" in volume.source:
         layout.notices.insert(0, volume.source["Notice"])
     region_only = _crop(volume.with_array(array), layout.region)
     first, last = layout.region[layout.axis]
     slices = slice_planes(array, layout.axis)[first:last]
-    return Job(region_only, slice_planes(region_only.array, layout.axis), slices, layout, intensity)
+    return Job(region_only, slice_planes(region_only.array, layout.axis), slices, layout, intensity, gaps)
 
 
 def lay_out(

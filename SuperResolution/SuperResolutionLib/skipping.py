@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from .missing import Gaps
 from .plan import Window
 
 #: The box of a slice that is constant throughout.
@@ -24,7 +25,9 @@ KEPT = 4
 GRID = 8
 
 
-def find_boxes(slices: np.ndarray, seen: Window, reach: int, local: bool = True) -> list[Window]:
+def find_boxes(
+    slices: np.ndarray, seen: Window, reach: int, local: bool = True, gaps: Gaps | None = None
+) -> list[Window]:
     """The part of each slice that has to be enlarged, in pixels of what is seen; ``NOTHING`` of a constant one.
 
     All of a slice has to be where less would not be worth the constant slice that the rest is taken from, and where its
@@ -33,13 +36,14 @@ def find_boxes(slices: np.ndarray, seen: Window, reach: int, local: bool = True)
     Args:
         slices: (n, c, h, w), stored values. seen: what of them goes through the network.
         reach: pixels that the network sees on each side. local: whether it looks at nothing else.
+        gaps: which voxels are missing; None means those that are not finite.
     """
     (top, bottom), (left, right) = seen
     shape = bottom - top, right - left
-    everything, area = whole(shape), shape[0] * shape[1]
+    everything, area, gaps = whole(shape), shape[0] * shape[1], gaps or Gaps()
     boxes, alike = [], defaultdict(list)
     for number, plane in enumerate(slices[:, :, top:bottom, left:right]):
-        box = _box(plane, reach) if np.isfinite(plane[:, 0, 0]).all() else everything
+        box = everything if gaps.mask(plane[:, 0, 0]).any() else _box(plane, reach)
         boxes.append(box if local or box == NOTHING else everything)
         alike[plane[:, 0, 0].tobytes()].append(number)
     saved = {value: sum(area - _area(boxes[number]) for number in numbers) for value, numbers in alike.items()}

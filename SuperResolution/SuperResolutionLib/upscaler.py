@@ -15,7 +15,7 @@ from .backends.limits import free_memory
 from .backends.memory import kept_memory
 from .catalog import ModelCard
 from .clock import Clock, Progress
-from .errors import ResourceError, UsageError
+from .errors import OutputTooLarge, ResourceError, UsageError
 from .forecast import MEMORY_SHARE, memory_bytes, too_large
 from .geometry import Region
 from .pipeline import Pipeline, as_images, bridge
@@ -123,7 +123,7 @@ def upscale(
     height, width = (stop - start for start, stop in seen)
     rows = model.strip_rows(width, options.strip_rows)
     working = model.working_bytes(job.layout.channels, height, width, rows)
-    _check_memory(job, working + (memory_bytes(job.layout, options.bicubic) if fits_memory else 0))
+    _check_memory(job, working, memory_bytes(job.layout, options.bicubic) if fits_memory else 0, (height, width))
     clock = Clock(len(job.slices), progress, cancelled)
     plain = isinstance(model, torch_backend.TorchModel) and model.takes_batches
     if plain:
@@ -158,10 +158,16 @@ def upscale(
     return _result(job, card, options, model, pipeline, execution, provenance, time.monotonic() - began)
 
 
-def _check_memory(job: Job, needed: int) -> None:
+def _check_memory(job: Job, working: int, outputs: int, shape: tuple[int, int]) -> None:
     free = free_memory()
-    if needed > MEMORY_SHARE * free:
-        raise ResourceError(too_large(job.layout, needed, free))
+    if working > MEMORY_SHARE * free:
+        raise ResourceError(
+            f"The network needs about {working / 1e9:.1f} GB of memory for slices of {shape[1]} x {shape[0]} pixels, "
+            f"more than {MEMORY_SHARE:.0%} of the {free / 1e9:.1f} GB that are free; upscale a region of the image or "
+            "choose a faster model."
+        )
+    if working + outputs > MEMORY_SHARE * free:
+        raise OutputTooLarge(too_large(job.layout, working + outputs, free))
 
 
 def _execution(model, card: ModelCard, job: Job, seen: Window, options: Options, clock: Clock) -> Choice:
@@ -170,7 +176,7 @@ def _execution(model, card: ModelCard, job: Job, seen: Window, options: Options,
     (top, bottom), (left, right) = seen
 
     def read(number: int) -> np.ndarray:
-        finite, _missing = bridge(job.slices[number], seen)
+        finite, _missing = bridge(job.slices[number], seen, job.gaps)
         return as_images(job.intensity.to_network(finite), card.channels)
 
     def check(*_) -> None:
@@ -221,7 +227,9 @@ def _result(job, card, options, model, pipeline, execution, provenance, seconds)
     sr_volume = volume(pipeline.sr, "SR")
     cubic = volume(pipeline.bicubic, "bicubic") if pipeline.bicubic is not None else None
     if job.missing:
-        job.notices.append(f"{job.missing} NaN or infinite voxels were bridged for the network and put back.")
+        job.notices.append(
+            f"{job.missing} voxels without a measurement ({job.gaps.told()}) were bridged for the network and put back."
+        )
     seen = len(job.slices) * pipeline.slice_pixels
     report = {
         "model": card.id,

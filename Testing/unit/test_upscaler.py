@@ -9,7 +9,15 @@ import torch
 
 from SuperResolutionLib.backends.torch_backend import TorchModel
 from SuperResolutionLib.catalog import ModelCatalog
-from SuperResolutionLib.errors import Cancelled, DataError, DeviceError, ModelError, ResourceError, UsageError
+from SuperResolutionLib.errors import (
+    Cancelled,
+    DataError,
+    DeviceError,
+    ModelError,
+    OutputTooLarge,
+    ResourceError,
+    UsageError,
+)
 from SuperResolutionLib.files import read_volume
 from SuperResolutionLib.geometry import bounds
 from SuperResolutionLib.networks.composition import linear_steps
@@ -204,7 +212,9 @@ def test_missing_voxels_are_put_back_and_counted(grey):
     source = volume(np.float32)
     source.array[1, 4, 5], source.array[2, 0, 0] = np.nan, np.inf
     result = upscale(source, grey, Options(**CPU))
-    assert result.report["missing_voxels"] == 2 and any("2 NaN" in text for text in result.report["notices"])
+    assert result.report["missing_voxels"] == 2 and any(
+        "2 voxels without a measurement" in text for text in result.report["notices"]
+    )
     for produced in (result.sr, result.bicubic):
         assert np.isnan(produced.array[1, 16:20, 20:24]).all() and np.isinf(produced.array[2, :4, :4]).all()
         assert (~np.isfinite(produced.array)).sum() == 32
@@ -284,8 +294,12 @@ def test_memory_that_would_not_suffice(grey, monkeypatch):
     import psutil
 
     monkeypatch.setattr(psutil, "virtual_memory", lambda: types.SimpleNamespace(available=10_000))
-    with pytest.raises(ResourceError, match=r"96 x 80 x 3 .*region"):
+    with pytest.raises(ResourceError, match=r"The network needs .* slices of 24 x 20 pixels.*region"):
         upscale(volume(np.int16), grey, Options(**CPU))
+    monkeypatch.setattr(TorchModel, "working_bytes", lambda *_: 100)
+    with pytest.raises(OutputTooLarge, match=r"The output of 96 x 80 x 3 .*region"):
+        upscale(volume(np.int16), grey, Options(**CPU))
+    upscale(volume(np.int16), grey, Options(**CPU), fits_memory=False)
 
 
 def test_weights_of_another_architecture(grey, tmp_path):

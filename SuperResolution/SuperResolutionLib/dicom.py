@@ -20,6 +20,7 @@ from .volume import Volume
 
 _TAGS = [
     "BitsAllocated",
+    "BitsStored",
     "Columns",
     "ImageOrientationPatient",
     "ImagePositionPatient",
@@ -29,6 +30,9 @@ _TAGS = [
     "NumberOfFrames",
     "PerFrameFunctionalGroupsSequence",
     "PhotometricInterpretation",
+    "PixelPaddingRangeLimit",
+    "PixelPaddingValue",
+    "PixelRepresentation",
     "PixelSpacing",
     "RescaleIntercept",
     "RescaleSlope",
@@ -45,6 +49,8 @@ NO_SPACING = "Nothing says how large the pixels are; they are taken to measure 1
 
 _NOT_IMAGES = {"SEG": "a segmentation", "RTDOSE": "a radiotherapy dose"}
 _LISTED = 20
+#: Ranges of padding of more values are told by their ends.
+_PADDING_LISTED = 16
 
 
 def looks_like_dicom(head: bytes) -> bool:
@@ -62,7 +68,9 @@ def read_dicom(path: Path, series: str | None = None) -> Volume:
 
     Returns:
         A volume in rescaled units (HU for CT), of an integer type where slope and intercept are integers; slices are
-        sorted along their normal. The patient's name and number are not copied.
+        sorted along their normal. The patient's name and number are not copied. ``source["Padding"]``, where headers
+        name such values, lists the voxel values that mean no image, separated by spaces: each of a range, of one of
+        more than 16 both ends.
 
     Raises:
         DataError: if there is no DICOM image, more than one series, or no straight, even, complete stack of slices.
@@ -93,6 +101,8 @@ def read_dicom(path: Path, series: str | None = None) -> Volume:
     for keyword in ("SeriesInstanceUID", "StudyInstanceUID", "Modality"):
         if first.get(keyword):
             source[keyword] = str(first.get(keyword))
+    if padding := _padding(chosen, frames, array):
+        source["Padding"] = padding
     if NO_SPACING in notices:
         source["Spacing"] = "unknown"
     if notices:
@@ -230,6 +240,48 @@ def _decode_file(path: Path, rescales: list[tuple[float, float]]) -> np.ndarray:
     own = np.array(rescales).reshape(-1, 2, 1, 1)
     whole = np.equal(own, np.rint(own)).all()
     return (stored * own[:, 0] + own[:, 1]).astype(np.int32 if whole else np.float32)
+
+
+def _padding(headers: dict, frames: list[Frame], array: np.ndarray) -> str:
+    """Values of voxels (in the array's units) where the headers say that there is no image; empty if they say none."""
+    if array.ndim == 4:
+        return ""
+    values = set()
+    for path, rescale in {(frame.path, frame.rescale) for frame in frames}:
+        slope, intercept = rescale
+        values |= {stored * slope + intercept for stored in _stored_padding(headers[path])}
+    if array.dtype.kind == "f":
+        values = {float(array.dtype.type(value)) for value in values}  # rounded as the voxels are
+    else:
+        limits = np.iinfo(array.dtype)
+        values = {value for value in values if limits.min <= value <= limits.max}
+    return " ".join(f"{value:.0f}" if value.is_integer() else repr(value) for value in sorted(values))
+
+
+def _stored_padding(header) -> list[int]:
+    """Padding values as GDCM decodes them, before the rescale; without those that the stored bits cannot hold."""
+    signed = header.get("PixelRepresentation") == 1
+    keywords = ("PixelPaddingValue", "PixelPaddingRangeLimit", "BitsStored")
+    value, limit, bits = (_whole(header.get(keyword)) for keyword in keywords)
+    if value is None:
+        return []
+    # Many files state a negative value as unsigned (63536 for -2000); the kind of their pixels tells what is meant.
+    ends = [end & 0xFFFF for end in (value, value if limit is None else limit)]
+    low, high = sorted(end - 0x10000 if signed and end >= 0x8000 else end for end in ends)
+    bits = bits or int(header.get("BitsAllocated", 16))
+    values = range(low, high + 1) if high - low < _PADDING_LISTED else (low, high)
+    lowest, highest = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
+    # GDCM turns pixels whose low values are bright round before it rescales them.
+    inverted = header.get("PhotometricInterpretation") == "MONOCHROME1"
+    return [lowest + highest - value if inverted else value for value in values if lowest <= value <= highest]
+
+
+def _whole(value) -> int | None:
+    """A header's number, or None where it is absent or none."""
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return None
 
 
 def _narrowed(volume: np.ndarray) -> np.ndarray:

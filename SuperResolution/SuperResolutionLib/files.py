@@ -47,8 +47,9 @@ def read_volume(path: str | os.PathLike, series: str | None = None) -> Volume:
 
     Returns:
         A volume in the file's own scalar type and units (rescaled: CT in HU). A flat image has one slice. ``source``
-        holds ``path``, for DICOM also ``SeriesInstanceUID``, ``StudyInstanceUID`` and ``Modality``, and a ``Notice``
-        where something was left out or assumed.
+        holds ``path``, for DICOM also ``SeriesInstanceUID``, ``StudyInstanceUID`` and ``Modality`` and, where the
+        file names them, ``Padding``: the voxel values that mean no image, separated by spaces; and a ``Notice`` where
+        something was left out or assumed.
 
     Raises:
         DataError: if it is missing, unreadable, damaged, incomplete, ambiguous or not a scalar or RGB image.

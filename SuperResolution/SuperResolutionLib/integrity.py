@@ -1,16 +1,18 @@
 """What ITK reads without complaint and wrongly, found before it does.
 
-A NIfTI or JPEG file that was cut short reads as if the rest were zero or grey, a damaged compressed MetaImage file as
-garbage, and two channels (grey and alpha) are taken for one. The same checks find a NIfTI file that a full disk cut
-short while it was written, which ITK does not report either. NIfTI and TIFF have files of their own.
+A NIfTI or JPEG file that was cut short reads as if the rest were zero or grey, a damaged compressed MetaImage or NRRD
+file as garbage, and two channels (grey and alpha) are taken for one. The same checks find a NIfTI file that a full disk
+cut short while it was written, which ITK does not report either. NIfTI and TIFF have files of their own.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import re
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from . import nifti, tiff
@@ -25,19 +27,24 @@ _META_SIZES = {"CHAR": 1, "UCHAR": 1, "SHORT": 2, "USHORT": 2, "INT": 4, "UINT":
 _META_SIZES |= {"LONG_LONG": 8, "ULONG_LONG": 8}
 _CHUNK = 1 << 20
 
+#: How a detached NRRD header counts the files that hold its voxels: a name with a number, first, last and step.
+_NRRD_COUNTED = re.compile(r"(.*)(%0?\d{0,2}d)(.*?)\s+(-?\d+)\s+(-?\d+)\s+(-?\d+)(?:\s+\d+)?")
+_NRRD_LINE = 1 << 16
+_GZIP = b"\x1f\x8b"
+
 
 def check_file(path: Path, format_name: str) -> None:
     """Refuse a file that is incomplete or that ITK would misread.
 
     Args:
         path: an existing file.
-        format_name: "NIfTI", "MetaImage", "JPEG", "TIFF" or "PNG"; others need no check.
+        format_name: "NIfTI", "NRRD", "MetaImage", "JPEG", "TIFF" or "PNG"; others need no check.
 
     Raises:
         DataError: if the file is incomplete or not fit to be read.
         OSError: if it cannot be opened.
     """
-    checks = {"NIfTI": nifti.check, "TIFF": tiff.check}
+    checks = {"NIfTI": nifti.check, "TIFF": tiff.check, "NRRD": _check_nrrd}
     checks |= {"MetaImage": _check_meta_image, "JPEG": _check_jpeg, "PNG": _check_png}
     if format_name in checks:
         checks[format_name](path)
@@ -50,15 +57,26 @@ def _check_meta_image(path: Path) -> None:
         local = fields.get("ElementDataFile", "").upper() == "LOCAL"
         if not local or fields.get("CompressedData", "").upper() not in ("TRUE", "1", "T", "Y", "YES"):
             return
-        held, unpacker = 0, zlib.decompressobj(47)  # zlib's or gzip's wrapping
-        try:
-            while not unpacker.eof and (packed := unpacker.unconsumed_tail or stream.read(_CHUNK)):
-                held += len(unpacker.decompress(packed, _CHUNK))
-        except zlib.error as error:
-            raise cut_short(path, "its compressed data are damaged") from error
+        held, whole, _ = _unpacked(path, stream)
     promised = _meta_bytes(fields)
-    if not unpacker.eof or held < promised:
+    if not whole or held < promised:
         raise cut_short(path, f"its header promises {promised} bytes of voxels and {held} are there")
+
+
+def _unpacked(path: Path, stream, packed: bytes = b"") -> tuple[int, bool, bytes]:
+    """Bytes that compressed data hold, whether their end is there, and what follows it of the bytes read so far.
+
+    Raises:
+        DataError: if their checksum, which zlib verifies at the end, or anything before it is wrong.
+    """
+    held, unpacker = 0, zlib.decompressobj(47)  # zlib's or gzip's wrapping
+    try:
+        while not unpacker.eof and (packed := packed or stream.read(_CHUNK)):
+            held += len(unpacker.decompress(packed, _CHUNK))
+            packed = unpacker.unconsumed_tail
+    except zlib.error as error:
+        raise cut_short(path, "its compressed data are damaged") from error
+    return held, unpacker.eof, unpacker.unused_data
 
 
 def _meta_fields(stream) -> dict[str, str]:
@@ -78,6 +96,59 @@ def _meta_bytes(fields: dict[str, str]) -> int:
         return math.prod(lengths) * channels * _META_SIZES.get(fields["ElementType"].removeprefix("MET_"), 0)
     except (KeyError, ValueError):
         return 0
+
+
+def _check_nrrd(path: Path) -> None:
+    """Whether compressed voxels are whole, be they behind their header or in files that it names."""
+    with path.open("rb") as stream:
+        fields = _nrrd_fields(stream)
+        if fields.get("encoding", "").lower() not in ("gzip", "gz"):
+            return
+        skipped = int(skip) if (skip := fields.get("lineskip", "")).isdecimal() else 0
+        if not (named := fields.get("datafile")):
+            return _check_nrrd_data(path, stream, skipped)
+        names = [os.fsdecode(line.strip()) for line in stream] if named.startswith("LIST") else _nrrd_names(named)
+    for name in names:
+        data = path.parent / name
+        if not data.is_file():  # which ITK says
+            return
+        with data.open("rb") as stream:
+            _check_nrrd_data(data, stream, skipped)
+
+
+def _nrrd_fields(stream) -> dict[str, str]:
+    """The header's fields, their names without spaces; the stream stands behind it, or behind a list's start."""
+    fields: dict[str, str] = {}
+    while line := stream.readline(_NRRD_LINE).rstrip(b"\r\n"):
+        name, separator, value = os.fsdecode(line).partition(": ")
+        if separator and not name.startswith("#"):
+            fields[name.strip().lower().replace(" ", "")] = value.strip()
+        if fields.get("datafile", "").startswith("LIST"):
+            break
+    return fields
+
+
+def _nrrd_names(named: str) -> Iterator[str]:
+    """Names of the files that hold the voxels."""
+    if not (match := _NRRD_COUNTED.fullmatch(named)):
+        yield named
+        return
+    first, last, step = (int(number) for number in match.groups()[3:])
+    for number in range(first, last + (1 if step > 0 else -1), step or 1):
+        yield match[1] + match[2] % number + match[3]
+
+
+def _check_nrrd_data(path: Path, stream, skipped: int) -> None:
+    for _ in range(skipped):
+        if not stream.readline():
+            break
+    packed, whole = b"", False
+    # Some programs write one piece of gzip data after the other.
+    while not whole or packed.startswith(_GZIP):
+        _, whole, packed = _unpacked(path, stream, packed)
+        if not whole:
+            raise cut_short(path, "its compressed data end early")
+        packed = packed if len(packed) > 1 else packed + stream.read(_CHUNK)
 
 
 def _check_jpeg(path: Path) -> None:

@@ -272,6 +272,101 @@ def test_inverted_grey_scale_is_turned_round_with_a_notice(tmp_path, rng):
     assert "MONOCHROME1" in volume.source["Notice"]
 
 
+# Padding
+
+
+def read_padded(path: Path, pixels: np.ndarray, **attributes):
+    image_dataset(pixels, CTImageStorage, Modality="CT", **attributes).save_as(path, enforce_file_format=True)
+    return read_volume(path)
+
+
+@pytest.mark.parametrize(
+    "stored,attributes,expected",
+    [
+        (np.int16(-2000), {"RescaleIntercept": 0, "RescaleSlope": 1}, "-2000"),
+        (np.int16(-2000), {"RescaleIntercept": -1024, "RescaleSlope": 2}, "-5024"),
+        (np.uint16(63536), {}, "63536"),
+        (np.uint8(255), {"RescaleIntercept": 0.3, "RescaleSlope": 0.1}, repr(float(np.float32(255 * 0.1 + 0.3)))),
+        (np.uint8(250), {"PhotometricInterpretation": "MONOCHROME1"}, "5"),
+        (np.int16(-2000), {"PhotometricInterpretation": "MONOCHROME1", "RescaleIntercept": -1000}, "999"),
+    ],
+    ids=str,
+)
+def test_padding_is_told_in_the_units_of_the_voxels(tmp_path, stored, attributes, expected):
+    pixels = np.zeros((8, 10), stored.dtype)
+    pixels[0, 0] = stored
+    if "RescaleIntercept" in attributes:
+        attributes = {"RescaleSlope": 1} | attributes
+    volume = read_padded(tmp_path / "a.dcm", pixels, PixelPaddingValue=int(stored), **attributes)
+    assert volume.source["Padding"] == expected
+    assert np.argwhere(volume.array == float(expected)).tolist() == [[0, 0, 0]]
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+@pytest.mark.parametrize("vr,value", [("US", 63536), ("SS", -2000)])
+def test_padding_has_the_sign_of_the_pixels_whatever_it_is_stated_as(tmp_path, vr, value, syntax):
+    pixels = np.full((8, 10), -2000, np.int16)
+    for kind, expected in (("i", "-2000"), ("u", "63536")):
+        dataset = image_dataset(pixels.view(kind + "2"), CTImageStorage, Modality="CT")
+        dataset.add_new("PixelPaddingValue", vr, value)
+        dataset.file_meta.TransferSyntaxUID = syntax
+        dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+        volume = read_volume(tmp_path / "a.dcm")
+        assert volume.source["Padding"] == expected
+        assert (volume.array == int(expected)).all()
+
+
+@pytest.mark.parametrize(
+    "value,limit,expected",
+    [
+        (-2000, -1999, "-4024 -4022"),
+        (-1999, -2000, "-4024 -4022"),
+        (5, 5, "-14"),
+        (0, 15, " ".join(str(2 * stored - 24) for stored in range(16))),
+        (0, 16, "-24 8"),
+    ],
+)
+def test_range_of_padding(tmp_path, value, limit, expected):
+    attributes = {"RescaleSlope": 2, "RescaleIntercept": -24, "PixelPaddingRangeLimit": limit}
+    volume = read_padded(tmp_path / "a.dcm", np.zeros((8, 10), np.int16), PixelPaddingValue=value, **attributes)
+    assert volume.source["Padding"] == expected
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {},
+        {"PixelPaddingValue": None},
+        {"PixelPaddingRangeLimit": 5},
+        {"PixelPaddingValue": 63536, "BitsStored": 12, "HighBit": 11},
+    ],
+    ids=str,
+)
+def test_padding_that_no_voxel_can_have_is_not_told(tmp_path, attributes):
+    assert "Padding" not in read_padded(tmp_path / "a.dcm", np.zeros((8, 10), np.uint16), **attributes).source
+
+
+def test_each_slice_has_its_own_padding(tmp_path):
+    pixels = np.zeros((3, 8, 10), np.int16)
+    slopes, intercepts = [1, 2, 3], [-5, 0, 0]
+    write_series(
+        tmp_path,
+        pixels,
+        along_z(0, 1, 2),
+        RescaleSlope=slopes,
+        RescaleIntercept=intercepts,
+        PixelPaddingValue=[-10, -10, None],
+    )
+    assert read_volume(tmp_path).source["Padding"] == "-20 -15"
+
+
+def test_padding_of_enhanced_frames(tmp_path, rng):
+    dataset = enhanced_dataset(stored_slices(rng, 3), along_z(0, 4, 8), [(1, 0), (0.5, 0.25), (2, 0)])
+    dataset.PixelPaddingValue = 7
+    dataset.save_as(tmp_path / "enhanced.dcm", enforce_file_format=True)
+    assert read_volume(tmp_path).source["Padding"] == "3.75 7 14"
+
+
 def item(**attributes) -> Dataset:
     dataset = Dataset()
     for keyword, value in attributes.items():
@@ -535,6 +630,11 @@ def test_real_ct_slices_with_gaps_are_refused_and_one_of_them_is_read(data_folde
     assert volume.array.dtype == np.int16
     np.testing.assert_array_equal(volume.array[0], dataset.pixel_array.astype(int) - 1000)
     assert volume.spacing[:2] == (0.78125, 0.78125)
+
+
+def test_real_padding(data_folder):
+    volume = read_volume(data_folder / "dicom" / "pydicom_test_files" / "CT_small.dcm")
+    assert volume.source["Padding"] == "-3024"
 
 
 def test_real_enhanced_multi_frame_series(data_folder):

@@ -523,6 +523,91 @@ def test_damage_inside_a_compressed_metaimage_is_found(tmp_path, rng, at):
         read_volume(path)
 
 
+def flipped_bit(path: Path, at: float) -> None:
+    data = bytearray(path.read_bytes())
+    data[int(at * len(data))] ^= 4
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("at", [0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.9999])
+@pytest.mark.parametrize("encoding", ["gzip", "gz"])
+def test_damage_inside_a_compressed_nrrd_is_found(tmp_path, rng, at, encoding):
+    smooth = np.cumsum(rng.integers(-2, 3, (8, 60, 80)), axis=2).astype(np.int16)
+    path = write_volume(Volume(smooth, np.eye(4)), tmp_path / "a.nrrd")
+    path.write_bytes(path.read_bytes().replace(b"encoding: gzip", b"encoding: " + encoding.encode(), 1))
+    np.testing.assert_array_equal(read_volume(path).array, smooth)
+    flipped_bit(path, at)
+    with pytest.raises(DataError, match="truncated or damaged") as caught:
+        read_volume(path)
+    assert_one_sentence(caught.value)
+
+
+def test_a_damaged_nrrd_is_found_where_it_was_written(tmp_path, rng, monkeypatch):
+    written = itk.write_image
+
+    def damage(image, path, format_name, **options):
+        written(image, path, format_name, **options)
+        flipped_bit(path, 0.9)
+
+    monkeypatch.setattr(itk, "write_image", damage)
+    with pytest.raises(DataError, match="cannot be written: the written file is incomplete"):
+        write_volume(Volume(random_array(rng, (8, 60, 80), "int16"), np.eye(4)), tmp_path / "a.nrrd")
+    assert os.listdir(tmp_path) == []
+
+
+def detached_nrrd(folder: Path, array: np.ndarray, how: str, skipped: int = 0) -> list[Path]:
+    """A header ``a.nhdr`` and the compressed data that it names as told; the paths of the data."""
+    pieces = array[:, None] if how != "one.gz" else array[None]
+    files = [folder / (how if how == "one.gz" else f"p{index:02}.gz") for index in range(1, len(pieces) + 1)]
+    for file, piece in zip(files, pieces):
+        file.write_bytes(b"skipped\n" * skipped + gzip.compress(piece.tobytes()))
+    names = "".join(f"\n{file.name}" for file in files) if how == "LIST" else ""
+    sizes = " ".join(map(str, array.shape[::-1]))
+    header = f"NRRD0004\n# data file: none\ntype: short\ndimension: 3\nsizes: {sizes}\nendian: little\n"
+    header += f"encoding: gzip\nline skip: {skipped}\nkey:=data file: no\ndata file: {how}{names}\n"
+    (folder / "a.nhdr").write_text(header)
+    return files
+
+
+@pytest.mark.parametrize("skipped", [0, 2])
+@pytest.mark.parametrize("how", ["one.gz", "LIST", "p%02d.gz 1 8 1"])
+def test_damage_inside_the_compressed_data_of_a_detached_nrrd_is_found(tmp_path, rng, how, skipped):
+    smooth = np.cumsum(rng.integers(-2, 3, (8, 60, 80)), axis=2).astype(np.int16)
+    *_, last = detached_nrrd(tmp_path, smooth, how, skipped)
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.nhdr").array, smooth)
+    flipped_bit(last, 0.9)
+    with pytest.raises(DataError, match="truncated or damaged") as caught:
+        read_volume(tmp_path / "a.nhdr")
+    assert str(last) in str(caught.value)
+    last.unlink()
+    with pytest.raises(DataError, match="data file that it names"):
+        read_volume(tmp_path / "a.nhdr")
+
+
+@pytest.mark.parametrize("how", ["p%02d.gz 1 8 0", "p%d%d.gz 1 8 1", "%s 1 2 3", "LIST", "LIST 2", "", "."])
+def test_nrrd_that_names_its_data_oddly(tmp_path, how):
+    header = "NRRD0004\ntype: short\ndimension: 3\nsizes: 5 4 8\nencoding: gzip\nendian: little\n"
+    (tmp_path / "a.nhdr").write_text(header + f"data file: {how}\n")
+    (tmp_path / "p01.gz").write_bytes(gzip.compress(bytes(40)))
+    with pytest.raises(DataError, match="cannot be read|truncated") as caught:
+        read_volume(tmp_path / "a.nhdr")
+    assert_one_sentence(caught.value)
+
+
+def test_nrrd_compressed_in_pieces_and_followed_by_something(tmp_path, rng):
+    array = random_array(rng, (8, 60, 80), "int16")
+    path = write_volume(Volume(array, np.eye(4)), tmp_path / "a.nrrd")
+    header = path.read_bytes().split(b"\n\n")[0] + b"\n\n"
+    data = array.tobytes()
+    path.write_bytes(header + gzip.compress(data) + b"\n")
+    np.testing.assert_array_equal(read_volume(path).array, array)
+    path.write_bytes(header + gzip.compress(data[:999]) + gzip.compress(data[999:]))
+    np.testing.assert_array_equal(read_volume(path).array, array)
+    flipped_bit(path, 0.9)
+    with pytest.raises(DataError, match="truncated or damaged"):
+        read_volume(path)
+
+
 @pytest.mark.parametrize("name", ["a.txt", "a", "a.nii.gz", "a.nrrd", "a.mha", "a.png", "a.dcm"])
 @pytest.mark.parametrize("content", [b"This is no image.\n" * 40, b"\0" * 1000, gzip.compress(b"text" * 500)])
 def test_not_an_image(tmp_path, name, content):

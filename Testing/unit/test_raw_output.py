@@ -11,7 +11,8 @@ import pytest
 
 from SuperResolutionLib import output, upscaler
 from SuperResolutionLib.catalog import ModelCatalog
-from SuperResolutionLib.errors import DataError, ResourceError
+from SuperResolutionLib.cli import explain
+from SuperResolutionLib.errors import DataError, OutputTooLarge, ResourceError
 from SuperResolutionLib.files import read_volume, write_volume
 from SuperResolutionLib.output import sidecar_path
 from SuperResolutionLib.raw_output import check_raw, raw_sinks
@@ -87,8 +88,9 @@ def test_what_memory_cannot_hold_is_refused_with_a_choice_and_runs_into_a_file(c
 
     monkeypatch.setattr(psutil, "virtual_memory", lambda: types.SimpleNamespace(available=2_000_000))
     monkeypatch.setattr(upscaler, "memory_bytes", lambda *_: 3_000_000)
-    with pytest.raises(ResourceError, match="region.*--uncompressed"):
+    with pytest.raises(OutputTooLarge, match="region.*smaller scale") as refused:
         upscale(source(), card, Options(device="cpu"))
+    assert "--uncompressed" in explain(refused.value)[1], "in the terminal there is another choice"
     places = {"sr": tmp_path / "sr.mha", "bicubic": tmp_path / "bicubic.mha"}
     upscale(source(), card, Options(device="cpu"), open_sink=raw_sinks(places), fits_memory=False)
     assert read_volume(places["sr"]).size == (28, 24, 5)

@@ -124,6 +124,7 @@ class SuperResolutionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         self.logic = self.logic or SuperResolutionLogic()
         self._firstUse = self._firstUse or FirstUse(self.resourcePath("requirements.txt"))
+        self._firstUse.tell = self.tell
         self._compareView = CompareView(self.ui)
         self._form = Form(self.ui, lambda: self.logic.catalog, self._compareView.sliceNode, self.onCatalogChanged)
         self._run = RunControl(self._form, self.logic.upscale, self.prepare, self.onRunEnded)
@@ -131,6 +132,9 @@ class SuperResolutionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        # After the selectors got the scene above: what they do at the end of an import then comes first.
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartImportEvent, self.onSceneStartImport)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
         self.ui.applyButton.clicked.connect(self.onApplyButton)
         self.initializeParameterNode()
 
@@ -178,6 +182,15 @@ class SuperResolutionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.parent.isEntered:
             self.initializeParameterNode()
 
+    def onSceneStartImport(self, caller, event) -> None:
+        """The parameter node may speak before the nodes that it refers to are there, and selectors choose anew."""
+        self.setParameterNode(None)
+
+    def onSceneEndImport(self, caller, event) -> None:
+        """All nodes and references are there: show what the scene says."""
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
     def onCatalogChanged(self) -> None:
         """The folder with the user's own models, or what is in it, changed."""
         self.logic.forgetCatalog()
@@ -218,8 +231,13 @@ class SuperResolutionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         isNew = self._firstUse.ensure()
         # The user may have left the panel while packages were installed.
         expected, device = self._form.outlook.seconds, self.logic.getParameterNode().device
-        if isNew or faster.offer(expected, device, self.logic.worker.devices):
+        if isNew or faster.offer(expected, device, self.logic.worker.devices, self.tell):
             self.logic.close()  # a child process that began without it would go on without it
+
+    def tell(self, text: str) -> None:
+        """Show what is going on before something that keeps the application busy."""
+        self._form.showStatus(text)
+        slicer.app.processEvents()
 
     def onApplyButton(self) -> None:
         """Start a run, or cancel the one that is running."""

@@ -3,6 +3,10 @@
 Pair number k of a run depends on the seed and on k alone. So the state of a sampler is one number, a run resumes
 exactly, batches can be made ahead of time in the background, and several processes share one stream: each makes its
 own part of what a single process would make.
+
+High resolution is turned, flipped and multiplied first and degraded then, so that noise, JPEG and a slice profile are
+as strong, and along the axis, as they are configured. Where a slice was stored in 8 bits, low resolution ends where
+these do, at 0 and 1 times the contrast's factor, as that of tests and of users does; it is not rounded to levels.
 """
 
 from __future__ import annotations
@@ -183,10 +187,17 @@ class PatchSampler:
 
     def _pair(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """A pair of the stream: (patch, patch, c) and (patch * scale, patch * scale, c)."""
-        which, index, y, x = self._place(random)
-        pair = self._cut(random, which, index, (y, x))
+        s, p = self.scale, self.patch
+        which, index, *place = self._place(random)
+        wide, place = self._cut(random, which, index, place)
         turns, flip, gain = self._change(random)
-        return tuple(np.rot90(image, turns)[:, :: -1 if flip else 1] * np.float32(gain) for image in pair)
+        top, left = turn_corner(place, [length // s for length in wide.shape[:2]], p, turns, flip)
+        wide = np.ascontiguousarray(np.rot90(wide, turns)[:, :: -1 if flip else 1] * np.float32(gain))
+        if getattr(self.degrade, "saturates", False):
+            wide = wide.clip(0, 1)
+        low = shrink(wide, s) if self.degrade is None else self.degrade(wide, s, random)
+        low = low.clip(*(np.float32(limit * gain) for limit in self.packed[which].limits(index)))
+        return low[top : top + p, left : left + p], wide[top * s : (top + p) * s, left * s : (left + p) * s]
 
     def _draw(self, random: np.random.Generator) -> Draw:
         return Draw(*self._place(random), *self._change(random))
@@ -206,8 +217,8 @@ class PatchSampler:
         quarter = self.patch // 4
         return int(np.clip(start + random.integers(-quarter, quarter + 1), 0, length - self.patch))
 
-    def _cut(self, random, which: int, index: int, corner) -> tuple[np.ndarray, np.ndarray]:
-        """The patch with its margin, clipped at the slice's true edges, degraded, and both cut to size."""
+    def _cut(self, random, which: int, index: int, corner) -> tuple[np.ndarray, list[int]]:
+        """The patch with its margin, clipped at the slice's true edges, and its low-resolution corner in there."""
         s, p, packed = self.scale, self.patch, self.packed[which]
         kinds = {kind for kind, share in self.drawn_on[which].items() if share and random.random() < share}
         edges = choose_edges(random) if "edges" in kinds else []
@@ -220,9 +231,7 @@ class PatchSampler:
             wide = burn_in(wide, random)
         if edges:
             wide = blend_edges(wide, edges, random)
-        low = shrink(wide, s) if self.degrade is None else self.degrade(wide, s, random)
-        (top, left) = (at - start for at, start in zip(corner, starts))
-        return low[top : top + p, left : left + p], wide[top * s : (top + p) * s, left * s : (left + p) * s]
+        return wide, [at - start for at, start in zip(corner, starts)]
 
     def _change(self, random: np.random.Generator) -> tuple[int, int, float]:
         """Quarter turns, whether to flip, and a factor; the stream is the same whichever are wanted."""
@@ -232,6 +241,14 @@ class PatchSampler:
             int(flip) if "flips" in self.augment else 0,
             gain if "contrast" in self.augment else 1.0,
         )
+
+
+def turn_corner(corner, shape, side: int, turns: int, flip: int) -> tuple[int, int]:
+    """Row and column of a square's first corner, once its image of ``shape`` is turned and then flipped."""
+    (y, x), (height, width) = corner, shape
+    for _ in range(turns):
+        y, x, height, width = width - side - x, y, width, height
+    return (y, width - side - x) if flip else (y, x)
 
 
 def describe_augmentations(names: Sequence[str], drawings: dict[str, dict[str, float]] | None = None) -> list[str]:

@@ -10,7 +10,8 @@ A specification is a mapping; every range [low, high] is drawn from evenly, anew
 - ``noise``: [low, high], or ``{sigma: [low, high], kind: gaussian | rician | poisson}``: after shrinking. Sigma in
   units of the network's range; for Poisson it is that of a pixel of value 1, and grows with the root of the value.
   Rician (magnitude MR) takes 0 as no signal.
-- ``jpeg``: [low, high]: quality, 1 to 100, of 8 bits that stand for 0 to 1.
+- ``jpeg``: [low, high]: quality, 1 to 100, of 8 bits that stand for 0 to 1. What lies outside is cut off, of the
+  high resolution too.
 """
 
 from __future__ import annotations
@@ -85,6 +86,11 @@ class Degradation:
         if "jpeg" in self.steps:
             image = jpeg(image, int(round(rng.uniform(*self.steps["jpeg"]["quality"]))))
         return np.ascontiguousarray(image, dtype=np.float32)
+
+    @property
+    def saturates(self) -> bool:
+        """Whether the result holds 0 to 1 alone, so that of the high resolution nothing else can be asked for."""
+        return "jpeg" in self.steps
 
     def describe(self) -> str:
         """What is done, in words and in order, for the model card."""

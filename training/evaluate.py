@@ -22,7 +22,7 @@ from .protocols import CASES, EIGHT_BITS, Case, card_key
 from .resized import check_size, resize_slices, split_size
 from .scoring import Scorer
 from .sources import Source
-from .splits import FILE, files_of, locate, read_splits
+from .splits import FILE, files_of, locate, read_splits, set_folder
 
 FIELDS = ("set", "image", "model", "scale", "protocol", "method", "region", "psnr", "ssim", "distance", "slices")
 
@@ -57,7 +57,8 @@ def evaluate(
             None if it has to be measured; ``write(about, candidate, scores, scorer, images)`` takes them.
 
     Returns:
-        One dictionary with ``FIELDS`` a set, image, model, protocol, method and region.
+        One dictionary with ``FIELDS`` a set, image, model, protocol, method and region; ``image`` is the file, of
+        joined sets with its folder before it.
 
     Raises:
         SuperResolutionError: if an image cannot be read or enlarged.
@@ -69,11 +70,14 @@ def evaluate(
         check_size(name, candidate.card.scale)
     for name in sets:
         joined, size = split_size(name)
-        files = [(part, file) for part in joined.split("+") for file in files_of(splits, part, split, where)]
+        parts = joined.split("+")
+        files = [(part, file) for part in parts for file in files_of(splits, part, split, where)]
         for part, file in files:
             image = _TestImage(Source.listed(locate(data, part), file), size, features)
+            # two parts may have files of the same name
+            image_name = f"{set_folder(part)}/{file}" if len(parts) > 1 else file
             for protocol, candidate in product(protocols, candidates):
-                about = {"set": f"{name} {split}", "image": file, "model": candidate.name}
+                about = {"set": f"{name} {split}", "image": image_name, "model": candidate.name}
                 about |= {"scale": candidate.card.scale, "protocol": protocol}
                 turned = candidate.name in ensemble and protocol == "ours"
                 scores = known.read(about, candidate, turned) if known else None
@@ -84,7 +88,7 @@ def evaluate(
                     if known:
                         known.write(about, candidate, scores, scorer, images)
                     if on_case and protocol == "ours":
-                        on_case(about["set"], file, candidate, case, images)
+                        on_case(about["set"], image_name, candidate, case, images)
                     log(_line(about, scores))
                 rows += [about | entry for entry in scores]
     return rows

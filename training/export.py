@@ -207,6 +207,7 @@ def write_model(folder: Path, card: dict, weights: dict, trained) -> Path:
         place = Path(beside) / card["id"]
         place.mkdir()
         save_file(weights, place / WEIGHTS)
+        os.chmod(place / WEIGHTS, 0o644)  # safetensors lets nobody but the owner read
         write_card(place, card | {"sha256": file_sha256(place / WEIGHTS)})
         check_folder(place, trained)
         target.mkdir(exist_ok=True)

@@ -103,6 +103,17 @@ class PackedSet:
         part = self.stored(index)[rows, columns].astype(np.float32)
         return part if row["type"] == "float16" else part * np.float32(row["gain"]) + np.float32(row["offset"])
 
+    def limits(self, index: int) -> tuple[float, float]:
+        """What 8 bits can hold of slice ``index``, in the network's range: lowest and highest; endless if not of 8.
+
+        What other slices were stored as in their files is not known here.
+        """
+        row = self.rows[index]
+        if row["type"] != "uint8":
+            return -np.inf, np.inf
+        gain, offset = np.float32(row["gain"]), np.float32(row["offset"])
+        return float(offset), float(np.float32(255) * gain + offset)
+
     def slice(self, index: int) -> np.ndarray:
         """All of slice ``index`` in the network's range, (h, w, c) float32."""
         return self.window(index, slice(None), slice(None))

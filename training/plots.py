@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from SuperResolutionLib.compare import channels_last
+from SuperResolutionLib.metrics import psnr
 
 from .candidates import MODEL, Candidate
 from .masks import RULES, fine_structure, regions
@@ -88,7 +89,7 @@ def draw_panel(path: Path, title: str, pictures: dict[str, np.ndarray], at: tupl
     for column, (name, picture) in enumerate(pictures.items()):
         inset = picture[top : top + side, left : left + side]
         near = reference[top : top + side, left : left + side]
-        error = np.abs(inset.astype(np.float64) - near)
+        error = np.abs(inset.astype(np.float64) - near)  # for the picture alone: of color, the channels' mean
         error = error.mean(axis=2) if error.ndim == 3 else error
         axes[0, column].imshow(_shown(picture, low, high), cmap="gray", vmin=0, vmax=1)
         axes[0, column].add_patch(_square(left, top, side))
@@ -98,8 +99,7 @@ def draw_panel(path: Path, title: str, pictures: dict[str, np.ndarray], at: tupl
         )
         axes[2, column].imshow(error / peak, cmap="magma", vmin=0, vmax=0.1, interpolation="nearest")
         if column:
-            decibel = 10 * np.log10(peak**2 / max(float(np.mean(error**2)), 1e-12))
-            axes[2, column].set_xlabel(f"inset {decibel:.1f} dB", fontsize=8)
+            axes[2, column].set_xlabel(f"inset {psnr(near, inset, peak):.1f} dB", fontsize=8)
     for row, words in enumerate(("image", "inset", "error, 0 to 10 %")):
         axes[row, 0].set_ylabel(words, fontsize=8)
     figure.suptitle(title, fontsize=10)

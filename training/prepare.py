@@ -1,14 +1,16 @@
 """Pack the train split of a folder of images or volumes, and report what was found on the way.
 
 The folder holds one subfolder a set, and ``splits.json`` (set -> split -> file names) if the splits are fixed; else
-they are drawn by patient, over all files of a subfolder whichever of them a set takes, and written beside the pack.
+they are drawn by patient, over all files of all subfolders whichever of them a set takes, and written beside the pack.
 Every file of every split is read once, so that what cannot be read or occurs twice is known before anything trains.
+What one set of a configuration holds out does not train in another: not the same pixels, not the same patient.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
@@ -21,12 +23,12 @@ from .duplicates import exact_pairs, near_pairs, pixel_hash, thumbnail
 from .packed import PackWriter
 from .resized import split_size
 from .slices import cut_slices, fit_channels, stacks
-from .sources import RULES, Source, find_sources, patients_of
+from .sources import RULES, Source, find_sources, patient_scope, patients_of
 from .splits import (
     FILE,
     SHARES,
     SPLITS,
-    draw_splits,
+    draw_together,
     files_of,
     locate,
     patients_in_two_splits,
@@ -84,11 +86,18 @@ class Scan:
         near = [(a, b, d) for a, b, d in near if (a, b) not in exact and (not whose[a] or whose[a] != whose[b])]
         return exact, near
 
-    def draw(self, shares, seed: int) -> dict[str, list[str]]:
-        """Splits by patient; see ``splits.draw_splits``."""
-        exact, near = self.pairs()
-        whose = {seen.source.name: seen.source.patient for seen in self.readable}
-        return draw_splits(whose, [*exact, *[(a, b) for a, b, _ in near]], shares, seed)
+
+class Taken(NamedTuple):
+    """A set of a configuration: what reading its files showed, its splits, and how far its patients' names reach."""
+
+    name: str
+    scan: Scan
+    parts: dict[str, list[str]]
+    scope: str
+
+    def labels(self) -> dict[str, str]:
+        """Listed file, with its folder -> its split."""
+        return {_label(self.name, file): split for split in SPLITS for file in self.parts.get(split, [])}
 
 
 def prepare(
@@ -122,23 +131,104 @@ def prepare(
         raise UsageError("The configuration has no card whose intensity says how images are packed; add a card.")
     given = splits or (data / FILE if (data / FILE).is_file() else None)
     lists = read_splits(given) if given else {}
-    report, written, scans = {}, {}, {}
-    for name in config.data.sets:
-        folder, key = locate(data, name), set_folder(name)
-        if given:
-            sources, parts = _listed(lists, name, folder, given, rule)
-            scan, written[key] = scan_sources(sources, name, log).of(name), lists[key]
-        else:
-            if key not in scans:
-                scans[key] = scan_sources(find_sources(folder, rule), key, log)
-            scan = scans[key].of(name)
-            if key not in written:
-                written[key] = scans[key].draw(shares, seed)
-            parts = {split: files_of(written, name, split, out / FILE, needed=split == "train") for split in SPLITS}
-        report[name] = _prepare_set(config, name, scan, parts, out, not given)
+    names = list(config.data.sets)
+    if given:
+        taken = [_take_listed(lists, name, locate(data, name), given, rule, log) for name in names]
+        written = {set_folder(name): lists[set_folder(name)] for name in names}
+    else:
+        taken, written = _take_drawn(names, data, out, rule, shares, seed, log)
+    between = _united({one.name: (one.scan, one.scope) for one in taken}).pairs() if len(taken) > 1 else ([], [])
+    splits_of = {file: split for one in taken for file, split in one.labels().items()}
+    report = {}
+    for one in taken:
+        leaks = held_elsewhere(one, [other for other in taken if other is not one])
+        report[one.name] = _prepare_set(config, one, leaks, _outward(one, between, splits_of), out, not given)
     _merge(out / REPORT, report)
     _merge(out / FILE, written)
     return report
+
+
+def _label(name: str, file: str) -> str:
+    return f"{set_folder(name)}/{file}"
+
+
+def _united(scans: dict[str, tuple[Scan, str]]) -> Scan:
+    """What the files of several sets or folders showed, each once, named with its folder; scans with their scopes."""
+    seen = {}
+    for name, (scan, scope) in scans.items():
+        for one in scan.readable:
+            label, patient = _label(name, one.source.name), one.source.patient
+            source = replace(one.source, name=label, patient=f"{scope} {patient}" if patient else "")
+            seen.setdefault(label, one._replace(source=source))
+    return Scan(list(seen.values()))
+
+
+def _take_listed(lists, name: str, folder: Path, given: Path, rule: str, log) -> Taken:
+    """A set whose splits are given."""
+    sources, parts = _listed(lists, name, folder, given, rule)
+    scope = patient_scope([source.name for source in sources], rule, set_folder(name))
+    return Taken(name, scan_sources(sources, name, log).of(name), parts, scope)
+
+
+def _take_drawn(names, data: Path, out: Path, rule: str, shares, seed: int, log) -> tuple[list[Taken], dict]:
+    """Sets whose splits are drawn, over all of their folders at once, and the splits."""
+    scans, scopes = {}, {}
+    for name in names:
+        key = set_folder(name)
+        if key not in scans:
+            sources = find_sources(locate(data, name), rule)
+            scans[key] = scan_sources(sources, key, log)
+            scopes[key] = patient_scope([source.name for source in sources], rule, key)
+    chosen = {name: scans[set_folder(name)].of(name) for name in names}
+    whose = {
+        key: {seen.source.name: (scopes[key], seen.source.patient) for seen in scan.readable}
+        for key, scan in scans.items()
+    }
+    exact, near = _united({key: (scan, scopes[key]) for key, scan in scans.items()}).pairs()
+    alike = [tuple(tuple(label.split("/", 1)) for label in pair[:2]) for pair in (*exact, *near)]
+    written = draw_together(whose, alike, shares, seed)
+    parts = {
+        name: {split: files_of(written, name, split, out / FILE, needed=split == "train") for split in SPLITS}
+        for name in names
+    }
+    return [Taken(name, chosen[name], parts[name], scopes[set_folder(name)]) for name in names], written
+
+
+def held_elsewhere(one: Taken, others: Sequence[Taken]) -> dict[str, str]:
+    """Files of a set with the pixels or of a patient that another set validates or tests on -> why they must not train.
+
+    A folder's file is in the same split in all sets that take it, as ``brain`` and ``brain@128`` do, and is no leak.
+    """
+    pixels, patients = {}, {}
+    for other in others:
+        held = {file for split in SPLITS[1:] for file in other.parts.get(split, [])}
+        for seen in (seen for seen in other.scan.readable if seen.source.name in held):
+            label = _label(other.name, seen.source.name)
+            pixels.setdefault(seen.pixels, label)
+            if seen.source.patient:
+                patients.setdefault((other.scope, seen.source.patient), label)
+    found = {}
+    for seen in one.scan.readable:
+        who = (one.scope, seen.source.patient)
+        if seen.pixels in pixels:
+            found[seen.source.name] = f"has the same pixels as {pixels[seen.pixels]}, which must not train"
+        elif who in patients:
+            found[seen.source.name] = f"is of the patient {who[1]}, as {patients[who]} is, which must not train"
+    return found
+
+
+def _outward(one: Taken, pairs: tuple[list, list], splits_of: dict[str, str]) -> tuple[list[dict], list[dict]]:
+    """Of pairs of all sets those of a file of this set and one of another, as the report has them."""
+    own = one.labels()
+    result = ([], [])
+    for entries, found in zip(pairs, result):
+        for first, second, *distance in entries:
+            if (first in own) == (second in own):
+                continue
+            mine, other = (first, second) if first in own else (second, first)
+            about = {"files": [mine.split("/", 1)[1], other]} | ({"distance": distance[0]} if distance else {})
+            found.append(about | {"splits": [splits_of.get(mine), splits_of.get(other)]})
+    return result
 
 
 def _merge(path: Path, entries: dict) -> None:
@@ -170,10 +260,11 @@ def _listed(lists, name, folder, given, rule) -> tuple[list[Source], dict[str, l
     return sources, parts
 
 
-def _prepare_set(config, name: str, scan: Scan, parts: dict, out: Path, drawn: bool) -> dict:
+def _prepare_set(config, one: Taken, leaks: dict[str, str], outward: tuple, out: Path, drawn: bool) -> dict:
+    name, scan, parts = one.name, one.scan, one.parts
     exact, near = scan.pairs()
     whose = {seen.source.name: seen.source.patient for seen in scan.readable}
-    train, dropped = training_files(parts, exact, set(whose))
+    train, dropped = training_files(parts, exact, set(whose), leaks)
     packed = pack_sources(config, name, [seen.source for seen in scan.readable if seen.source.name in train], out)
     where = {file: split for split in SPLITS for file in parts.get(split, [])}
     counts = {split: len({whose[f] or f for f in parts.get(split, []) if f in whose}) for split in SPLITS}
@@ -186,10 +277,12 @@ def _prepare_set(config, name: str, scan: Scan, parts: dict, out: Path, drawn: b
         "spacing_mm": [min(spacings), max(spacings)] if spacings else None,
         **packed,
         "unreadable": scan.unreadable,
-        "exact_duplicates": [{"files": pair, "splits": [where.get(file) for file in pair]} for pair in exact],
+        "exact_duplicates": [{"files": pair, "splits": [where.get(file) for file in pair]} for pair in exact]
+        + outward[0],
         "near_duplicates": [
             {"files": [a, b], "distance": d, "splits": [where.get(a), where.get(b)]} for a, b, d in near
-        ],
+        ]
+        + outward[1],
         "left_out_of_training": dropped,
     }
 
@@ -210,8 +303,12 @@ def scan_sources(sources: list[Source], name: str, log=print) -> Scan:
     return scan
 
 
-def training_files(parts: dict, exact: list[tuple[str, str]], readable: set[str]) -> tuple[set[str], list[dict]]:
+def training_files(
+    parts: dict, exact: list[tuple[str, str]], readable: set[str], leaks: dict[str, str] | None = None
+) -> tuple[set[str], list[dict]]:
     """The readable files of the train split, without those whose pixels another split or an earlier file has.
+
+    ``leaks``: files that another set forbids to train, and why; see ``held_elsewhere``.
 
     Returns:
         Their names, and for every readable file left out ``file`` and ``why``.
@@ -225,6 +322,8 @@ def training_files(parts: dict, exact: list[tuple[str, str]], readable: set[str]
         root = same.get(file, file)
         if root in held_roots:
             dropped.append({"file": file, "why": f"has the same pixels as {held_roots[root]}, which must not train"})
+        elif file in (leaks or {}):
+            dropped.append({"file": file, "why": leaks[file]})
         elif root in seen:
             dropped.append({"file": file, "why": f"has the same pixels as {seen[root]}"})
         else:
@@ -258,7 +357,8 @@ def pack_sources(config, name: str, sources: list[Source], out: Path) -> dict:
                 if size and volume.source.get("Spacing") != "unknown":
                     spacings += [round(stack.spacing[2 - axis], 4) for axis in {0, 1, 2} - {*axes}]
         if not slices:
-            why = problems[0]["why"] if problems else "nothing but empty slices was found"
+            nothing = "nothing but empty slices was found" if sources else "no image of its train split may be used."
+            why = problems[0]["why"] if problems else nothing
             raise DataError(f"There is nothing to train on in {name}: {why}")
     kinds = sorted({row["type"] for row in writer.rows})
     about = {"slices": slices, "bytes": writer.size, "stored_as": kinds, "channels": config.channels}

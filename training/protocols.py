@@ -11,6 +11,7 @@ from SuperResolutionLib.catalog import ModelCard
 from SuperResolutionLib.compare import consistent_bicubic, nearest, pair
 from SuperResolutionLib.intensity import IntensityMap, round_to, store
 from SuperResolutionLib.metrics import data_range
+from SuperResolutionLib.missing import fill_missing
 from SuperResolutionLib.plan import plan
 from SuperResolutionLib.resampling import bicubic_upsample
 from SuperResolutionLib.upscaler import Options
@@ -75,6 +76,8 @@ def uint8_case(volume: Volume, card: ModelCard, axis: str | None = None) -> Case
     whole = plan(volume, card, None, axis)
     planes = whole.planes
     if planes.dtype != np.uint8:
+        if whole.gaps.mask(planes).any():  # one NaN would leave no percentiles, and no image
+            planes = np.stack([fill_missing(plane, whole.gaps)[0] for plane in planes])
         low, high = np.percentile(planes, [0.1, 99.9])
         planes = round_to((planes.astype(np.float64) - low) / max(high - low, 1e-12) * 255, np.dtype(np.uint8))
     height, width = (length - length % card.scale for length in planes.shape[2:])

@@ -35,7 +35,9 @@ class ResidentSets:
                 height, width = (length - length % scale for length in one.shape(index))
                 rows.append((ends[0], width, ends[1], width // scale))
                 plane = torch.from_numpy(one.window(index, slice(0, height), slice(0, width))).to(device)
-                small = bicubic_downsample(plane.movedim(-1, 0)[None], scale)[0].movedim(0, -1)
+                small = (
+                    bicubic_downsample(plane.movedim(-1, 0)[None], scale)[0].movedim(0, -1).clamp(*one.limits(index))
+                )
                 for parts, image in ((high, plane), (low, small)):
                     parts.append(image.reshape(-1, one.channels))
                 ends = [ends[0] + height * width, ends[1] + height * width // scale**2]

@@ -149,6 +149,18 @@ def patients_of(names: list[str], rule: str) -> dict[str, str]:
     return {name: whose(name) for name in names}
 
 
+def patient_scope(names: list[str], rule: str, folder: str) -> str:
+    """How far a patient's name reaches: folders with the same word here mean the same patient by the same name.
+
+    A layout numbers its patients over all folders, and so do DICOM files and a stated rule; by ``file`` every file is
+    another patient, also of another folder's file of that name.
+    """
+    if rule == "file":
+        return f"file {folder}"
+    named = [name for name in names if _is_named_image(Path(name))]
+    return (_layout(named) if named else "dicom") or "" if rule == "auto" else rule
+
+
 def _layout(names: list[str]) -> str | None:
     """The first usual layout that fits every name."""
     fits = (form for form in LAYOUTS if all(re.search(LAYOUTS[form], Path(name).name) for name in names))

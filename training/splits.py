@@ -18,6 +18,12 @@ SPLITS = ("train", "val", "test")
 SHARES = (0.8, 0.1, 0.1)
 FILE = "splits.json"
 
+#: A patient's name, after what says which names mean the same patient (``sources.patient_scope``).
+Patient = tuple[str, str]
+
+#: Folder and file.
+File = tuple[str, str]
+
 
 def set_folder(name: str) -> str:
     """The folder of a set: ``folder/pattern`` is a set of the files of ``folder`` whose names fit the pattern.
@@ -104,30 +110,67 @@ def draw_splits(
         DataError: for fewer patients than splits.
         UsageError: for shares that are no shares.
     """
+    alone = {"": {file: ("", patient) for file, patient in patients.items()}}
+    return draw_together(alone, [(("", a), ("", b)) for a, b in same], shares, seed)[""]
+
+
+def draw_together(
+    patients: dict[str, dict[str, Patient]], same: Iterable[tuple[File, File]] = (), shares=SHARES, seed: int = 0
+) -> dict[str, dict[str, list[str]]]:
+    """Splits of several folders by patient: whoever has images in two of them lies in one split.
+
+    Folders that share nobody are split as each would be alone. In another one, those whom a folder before it in the
+    alphabet has placed stay there, and the others make up the shares as far as they can.
+
+    Args:
+        patients: folder -> file -> patient. same: pairs of files that look alike, of any folders.
+        shares, seed: as in ``draw_splits``, for every folder.
+
+    Returns:
+        Folder -> split -> sorted files.
+
+    Raises:
+        SuperResolutionError: as ``draw_splits``, for the patients of any folder.
+    """
     if len(shares) != len(SPLITS) or min(shares) < 0 or sum(shares) <= 0:
         raise UsageError(f"The shares of {', '.join(SPLITS)} are three numbers of 0 or more, not {shares}.")
-    groups = _groups(patients, same)
+    everyone = {(folder, file): who for folder, whose in patients.items() for file, who in whose.items()}
+    groups = _groups(everyone, same)
+    placed: dict[Patient, str] = {}
+    for folder in sorted(patients):
+        _place(
+            [group for group, files in groups.items() if any(file[0] == folder for file in files)], placed, shares, seed
+        )
+    result = {folder: {split: [] for split in SPLITS} for folder in patients}
+    for group, files in groups.items():
+        for folder, file in files:
+            result[folder][placed[group]].append(file)
+    return {folder: {split: sorted(files) for split, files in parts.items()} for folder, parts in result.items()}
+
+
+def _place(groups: list[Patient], placed: dict[Patient, str], shares, seed: int) -> None:
+    """Give each of a folder's groups that has no split yet one."""
     wanted = [split for split, share in zip(SPLITS, shares) if share > 0]
     if len(groups) < len(wanted):
         raise DataError(
             f"There are too few patients: {len(groups)} for {', '.join(wanted)}. Add images of other patients, or "
             "leave a split out with --shares, for example --shares 1 0 0."
         )
-    order = sorted(groups, key=lambda group: hashlib.sha256(f"{seed} {group}".encode()).hexdigest())
-    counts = _counts(len(order), shares)
-    result, start = {}, 0
-    for split, count in zip(SPLITS, counts):
-        chosen = order[start : start + count]
-        result[split] = sorted(file for group in chosen for file in groups[group])
+    before = [placed[group] for group in groups if group in placed]
+    free = [group for group in groups if group not in placed]
+    order = sorted(free, key=lambda group: (hashlib.sha256(f"{seed} {group[1]}".encode()).hexdigest(), group))
+    counts = [max(count - before.count(split), 0) for split, count in zip(SPLITS, _counts(len(groups), shares))]
+    start = 0
+    for split, count in zip(SPLITS, _with_sum(counts, len(order))):
+        placed.update(dict.fromkeys(order[start : start + count], split))
         start += count
-    return result
 
 
-def _groups(patients: dict[str, str], same: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+def _groups(patients: dict[File, Patient], same: Iterable[tuple[File, File]]) -> dict[Patient, list[File]]:
     """Patients that belong together -> their files; a group is named after its first patient."""
     leader = {patient: patient for patient in patients.values()}
 
-    def find(patient: str) -> str:
+    def find(patient: Patient) -> Patient:
         while leader[patient] != patient:
             patient = leader[patient]
         return patient
@@ -135,7 +178,7 @@ def _groups(patients: dict[str, str], same: Iterable[tuple[str, str]]) -> dict[s
     for a, b in same:
         first, second = sorted((find(patients[a]), find(patients[b])))
         leader[second] = first
-    groups: dict[str, list[str]] = defaultdict(list)
+    groups: dict[Patient, list[File]] = defaultdict(list)
     for file, patient in patients.items():
         groups[find(patient)].append(file)
     return groups
@@ -144,8 +187,12 @@ def _groups(patients: dict[str, str], same: Iterable[tuple[str, str]]) -> dict[s
 def _counts(total: int, shares) -> list[int]:
     """How many of ``total`` each share gets: the nearest whole numbers, at least 1 for a share above 0."""
     exact = [total * share / sum(shares) for share in shares]
-    counts = [max(round(value), 1) if value > 0 else 0 for value in exact]
-    while sum(counts) != total:  # the largest split gives or takes what rounding left
+    return _with_sum([max(round(value), 1) if value > 0 else 0 for value in exact], total)
+
+
+def _with_sum(counts: list[int], total: int) -> list[int]:
+    """Counts that come to ``total``: the largest gives or takes what is too much or too little."""
+    while sum(counts) != total:
         counts[counts.index(max(counts))] += 1 if sum(counts) < total else -1
     return counts
 

@@ -17,12 +17,16 @@ from .about import describe_hardware, used_losses
 from .config import Config
 from .distributed import Group
 from .ema import blend
+from .guard import NanGuard
 from .linear_tail import shorten_tails
 from .packed import AUTO
 from .phases import ActivePhase
 from .precision import choose_precision
 from .reached import FORMAT
 from .start import earlier_training, load_start, start_as_bicubic
+
+#: The rates that a configuration gives a phase.
+RATES = ("learning_rate", "discriminator_learning_rate")
 
 #: What of a phase cannot change once it has begun, and what it was where a checkpoint does not say.
 KEPT = {"discriminator": None, "stage": None, "freeze": [], "parameters": "all"}
@@ -65,6 +69,7 @@ class State:
         self.phase = ActivePhase(config, 0, self.net, group, self.precision, features)
         if saved:
             self.restore(saved)
+            self._renew_guard(saved["config"])
 
     @property
     def finished(self) -> bool:
@@ -139,13 +144,25 @@ class State:
         torch.set_rng_state(state["random"])
 
     def roll_back(self, state: dict, names: list[str]) -> str:
-        """Return to a good state with other patches and lower rates; see ``NanGuard.trip``."""
+        """Return to a good state with other patches and lower rates; see ``NanGuard.trip``. The state learns of it."""
         guard = deepcopy(self.phase.guard)
         note = f"step {self.step}: {guard.trip(state['step'], names)}"
         self.restore(state, with_sampler=False)
         self.phase.guard = guard
         self.notes.append(note)
+        # The next return, and a checkpoint of this state, would forget the note and the count otherwise.
+        state["notes"], state["guard"] = list(self.notes), guard.state()
         return note
+
+    def _renew_guard(self, was: dict) -> None:
+        """Count the phase's returns anew if its rates were changed since the checkpoint, as ``DivergedError`` asks."""
+        before, now = (config["phases"][self.phase.index] for config in (was, self.config.plain()))
+        if self.phase.guard.rollbacks and any(before.get(name) != now[name] for name in RATES):
+            self.phase.guard = NanGuard()
+            self.notes.append(
+                f"step {self.step}: the learning rate of the phase {now['name']} was changed, so its returns to a good "
+                "state count from zero and no longer lower it"
+            )
 
     def _losses(self) -> dict:
         return self.losses | {self.phase.index: used_losses(self.phase.losses)}

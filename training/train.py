@@ -171,6 +171,7 @@ class _Loop:
         self.recorder = Recorder(run, config, epoch_steps(config, sampler), group)
         steps = [phase.steps for phase in config.phases]
         self.display = Display(log if group.leads else (lambda text: None), steps, self.state.step)
+        self.told = len(saved["notes"]) if saved and saved["step"] else 0
         if saved:
             self.recorder.load(saved["recorder"], self.state.step)
         else:
@@ -181,9 +182,8 @@ class _Loop:
 
     def run(self) -> None:
         state = self.state
-        if not self.good["step"]:
-            for note in state.notes:
-                self.display.line(note)
+        for note in state.notes[self.told :]:
+            self.display.line(note)
         while not state.finished:
             if state.phase_done:
                 self._next_phase()

@@ -31,12 +31,13 @@ BOOT = (
     "from SuperResolutionLib.worker import main; main(float(sys.argv[2]), int(sys.argv[3]))"
 )
 
-#: Seconds that ``Worker.close`` waits for the end of what it ended.
-SECONDS_TO_CLOSE = 2.0
+#: Seconds that ``Worker.close`` waits for the end of what it ended, and that cancelling a run does.
+SECONDS_TO_CLOSE, SECONDS_TO_CANCEL = 2.0, 0.2
 
 
 class Worker:
-    """One child process that stays warm between runs. Call all methods from one thread; none but ``close`` waits.
+    """One child process that stays warm between runs. Call all methods from one thread; none waits but ``close`` and,
+    for a moment, what ends the child.
 
     Args:
         command: the Python program and its arguments, to which ``-c`` and what follows is added; None is this one.
@@ -137,6 +138,9 @@ class Worker:
         if child is not None:
             thread = threading.Thread(target=child.end)
             thread.start()
+            # In Slicer the main thread keeps Python's lock while Qt waits: without this the thread might not get to the
+            # kill until somebody runs Python again, and the child would go on computing.
+            thread.join(SECONDS_TO_CANCEL)
             self._threads.append(thread)
 
     def remove(self, folder: Path, *after: threading.Thread) -> None:

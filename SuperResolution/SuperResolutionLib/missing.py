@@ -9,7 +9,7 @@ import numpy as np
 
 #: Padding lies farther from all other values than this many times their span. In images without padding the largest
 #: distance that was seen is a quarter of it; a masked organ lies within a few.
-FAR = 5.0
+FAR = 10.0
 
 #: The same for a value that the file itself names as padding.
 FAR_IF_STATED = 0.25

@@ -44,6 +44,7 @@ class Comparison(VTKObservationMixin):
         self._labels = {**LABELS, **(labels or {})}
         self._layout = ComparisonLayout(layoutNode, self._onLayoutLeft) if layoutNode is not None else None
         self._display = SharedDisplay()
+        self._display.restoreLoaded()  # of a scene that was loaded before there was a comparison
         self._later = later or self.catchUp
         self._difference = Difference(self._later)
         self._volumes = {}  # view name: volume node

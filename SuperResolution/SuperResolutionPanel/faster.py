@@ -19,12 +19,13 @@ REQUIREMENT, GAIN = "openvino>=2024.6", 1.1
 ANSWERED = "SuperResolution/OpenVINOOffered"
 
 
-def offer(seconds: float | None, device: str, devices, confirm=None, install=None) -> bool:
+def offer(seconds: float | None, device: str, devices, tell=lambda text: None, confirm=None, install=None) -> bool:
     """Ask whether OpenVINO shall be installed, if it is likely to help and was not offered before.
 
     Args:
         seconds: that the run is expected to take; None if nobody knows.
         device: that was chosen. devices: [("cpu", name), ...] of this computer, or None while they are not known.
+        tell: called with a sentence before the installation, which takes a while.
         confirm: asks the user a question, returns True for yes. install: installs a list of requirements.
 
     Returns:
@@ -43,6 +44,7 @@ def offer(seconds: float | None, device: str, devices, confirm=None, install=Non
     settings.setValue(ANSWERED, "yes")
     if not (confirm or slicer.util.confirmYesNoDisplay)(question):
         return False
+    tell(_("Installing OpenVINO; this takes a while..."))
     try:
         (install or slicer.util.pip_install)([REQUIREMENT])
     except Exception as error:

@@ -13,7 +13,7 @@ from slicer.i18n import tr as _
 
 from SuperResolutionLib.errors import SuperResolutionError
 
-TORCH_REQUIREMENT = ">=2.4"
+TORCH_EXTENSION, TORCH_REQUIREMENT = "PyTorch", ">=2.4"
 
 
 class SetupError(SuperResolutionError):
@@ -28,9 +28,13 @@ class FirstUse:
     Args:
         requirementsPath: the requirements.txt of the module.
         confirm: asks the user a question, returns True for yes.
+
+    Attributes:
+        tell: function that is called with a sentence before something that takes long.
     """
 
     def __init__(self, requirementsPath, confirm=None):
+        self.tell = lambda text: None
         self._requirementsPath = Path(requirementsPath)
         self._confirm = confirm or slicer.util.confirmOkCancelDisplay
 
@@ -54,6 +58,7 @@ class FirstUse:
 
     def _installTorch(self) -> None:
         logic = self._torchLogic()
+        self.tell(_("Installing PyTorch; this takes some minutes..."))
         try:
             torch = logic.installTorch(askConfirmation=True, torchVersionRequirement=TORCH_REQUIREMENT)
         except Exception as error:
@@ -81,17 +86,37 @@ class FirstUse:
         )
         findManager = getattr(slicer.app, "extensionsManagerModel", None)  # absent in builds without the manager
         manager = findManager() if findManager is not None else None
-        question = _("Super-resolution needs Slicer's PyTorch extension. Download and install it now?")
-        if manager is None or not self._confirm(question):
+        if manager is None:
             raise SetupError(missing)
+        if not manager.isExtensionInstalled(TORCH_EXTENSION):
+            question = _("Super-resolution needs Slicer's PyTorch extension. Download and install it now?")
+            if not self._confirm(question):
+                raise SetupError(missing)
+            self._installTorchExtension(manager)
+        if not manager.isExtensionEnabled(TORCH_EXTENSION):
+            raise SetupError(
+                _(
+                    "Slicer's PyTorch extension is installed but disabled. Enable it in the Extensions Manager, "
+                    "restart Slicer, and click Upscale again."
+                )
+            )
+
+    def _installTorchExtension(self, manager) -> None:
+        self.tell(_("Downloading the PyTorch extension..."))
         restart = False  # the scene may hold unsaved work
         wasInteractive, manager.interactive = manager.interactive, False  # the question has been asked
         try:
-            installed = manager.installExtensionFromServer("PyTorch", restart)
+            installed = manager.installExtensionFromServer(TORCH_EXTENSION, restart)
         finally:
             manager.interactive = wasInteractive
-        if not installed:
-            raise SetupError(missing)
+        # Slicer says yes as soon as the download has ended, also without success.
+        if not installed or not manager.isExtensionInstalled(TORCH_EXTENSION):
+            raise SetupError(
+                _(
+                    "The PyTorch extension could not be downloaded and installed. Check the internet connection and "
+                    "click Upscale again, or install it in the Extensions Manager and restart Slicer."
+                )
+            )
 
     def _missingPackages(self) -> list[str]:
         return [line for line in self._requirements() if not isInstalled(_packageName(line))]
@@ -99,6 +124,7 @@ class FirstUse:
     def _installPackages(self) -> None:
         missing = self._missingPackages()
         names = ", ".join(missing)
+        self.tell(_("Installing Python packages: {names}...").format(names=names))
         try:
             self._install(missing)
         except SetupError:

@@ -17,7 +17,7 @@ from slicer.util import NodeModify
 from SuperResolutionLib import mrml
 from SuperResolutionLib.errors import SuperResolutionError
 from SuperResolutionLib.recommend import can_take, card_at
-from SuperResolutionPanel.choices import regionOf
+from SuperResolutionPanel.choices import regionOf, timePointsOf
 from SuperResolutionPanel.extent import Extent
 from SuperResolutionPanel.lists import deviceItems, fill, precisionItems
 from SuperResolutionPanel.modelfolder import ModelFolder
@@ -229,7 +229,9 @@ class Form:
     def _onInputModified(self) -> None:
         """The input got its voxels, other ones or another name; its first change may come after it was chosen."""
         if self._parameterNode is not None and _kindOf(self._input.node) != self._inputKind:
-            self.update(self._parameterNode, mrml.channelsOf(self._input.node), self._timePoints)
+            # Slicer chooses a volume that is to show a sequence before the browser knows of it.
+            node = self._input.node
+            self.update(self._parameterNode, mrml.channelsOf(node), timePointsOf(node))
 
     def _onFamilyChosen(self, _index=0) -> None:
         if self._parameterNode is not None:

@@ -88,7 +88,9 @@ class RunControl:
         if error is None:
             names = ", ".join(node.GetName() for node in nodes if node is not None)
             seconds = f"{time.monotonic() - self._began:.1f}"
-            self._form.showStatus(_("Created {names} in {seconds} s.").format(names=names, seconds=seconds))
+            created = _("Created {names} in {seconds} s.").format(names=names, seconds=seconds)
+            notices = [each for each in run.notices if each not in self._form.outlook.warnings]
+            self._form.showStatus("\n".join([created, *notices]))
         elif isinstance(error, Cancelled):
             self._form.showStatus(_("Cancelled; nothing was added to the scene."))
         else:

@@ -12,6 +12,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from SuperResolutionLib import mrml
+from SuperResolutionLib.errors import DataError
 from SuperResolutionLib.geometry import refine
 
 SHA256 = "4507b664690840abb6cb9af2d919377ffc4ef75b167cb6fd0f747befdb12e38e"
@@ -43,13 +44,28 @@ def register() -> None:
 
 
 def load(source):
-    """Download the chest CT unless it is in the cache; returns [low resolution node, node of the original]."""
+    """Download the chest CT unless it is in the cache; returns [low resolution node, node of the original].
+
+    Raises:
+        Exception: whatever went wrong, after it was shown.
+    """
+    # Slicer calls this in the slot of a button, where an error would only be printed.
+    with slicer.util.tryWithErrorDisplay(_("The sample could not be loaded."), waitCursor=True):
+        logic = _logic()
+        path = logic.downloadFileIntoCache(source.uris[0], source.fileNames[0], source.checksums[0])
+        original = logic.loadNode(path, source.nodeNames[0])
+        if original is None:
+            sentence = _("The file {path} could not be read; its download may have failed, so try again.")
+            raise DataError(sentence.format(path=path))
+        return [addReduced(original), original]
+
+
+def _logic():
+    """The logic of the Sample Data panel, whose log shows the progress; a new one if the panel was not opened yet."""
     import SampleData
 
-    logic = SampleData.SampleDataLogic()
-    path = logic.downloadFileIntoCache(source.uris[0], source.fileNames[0], source.checksums[0])
-    original = logic.loadNode(path, source.nodeNames[0])
-    return [addReduced(original), original]
+    logic = getattr(getattr(slicer.modules, "SampleDataWidget", None), "logic", None)
+    return logic or SampleData.SampleDataLogic()
 
 
 def addReduced(original):

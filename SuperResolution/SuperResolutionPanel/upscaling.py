@@ -15,7 +15,7 @@ from slicer.i18n import tr as _
 
 from SuperResolutionLib.errors import Cancelled
 
-STEP_MILLISECONDS = 30
+STEP_MILLISECONDS, SLEEP_SECONDS = 30, 0.002
 
 #: The last stage, in which a run can no longer be cancelled.
 ADDING = "adding the result to the scene"
@@ -35,7 +35,8 @@ class Upscaling:
 
     Attributes:
         running: False after the end. nodes, error: how it ended.
-        seconds: what the jobs took, as the engine measured it.
+        seconds: what the jobs took, as the engine measured it. notices: what the engine said of them, each sentence
+            once.
 
     Raises:
         UsageError: if the worker is at work already.
@@ -44,6 +45,7 @@ class Upscaling:
     def __init__(self, worker, card, options, target, progress=None, cancelled=None, completed=None):
         self.card = card
         self.running, self.nodes, self.error, self.seconds = True, None, None, 0.0
+        self.notices = []
         self._worker, self._options, self._target = worker, options, target
         self._progress, self._cancelled, self._completed = progress, cancelled, completed
         self._jobs, self._results = [], []
@@ -76,6 +78,8 @@ class Upscaling:
         def onTimer():
             if self._isStepping:  # an event loop inside a callback: the timer must outlive its own signal
                 return
+            # In Slicer this thread keeps Python's lock while Qt waits: those that write and read need a moment of it.
+            time.sleep(SLEEP_SECONDS)
             self.step()
             if not self.running:
                 timer.stop()
@@ -116,6 +120,7 @@ class Upscaling:
             result = self._jobs[-1].result()
             self._results.append(result)
             self.seconds += result.report.get("seconds", 0.0)
+            self.notices += [each for each in result.report.get("notices", []) if each not in self.notices]
             if len(self._results) < self._target.count:
                 self._startJob()
             elif self._progress is not None:

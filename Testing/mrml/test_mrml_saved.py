@@ -93,6 +93,22 @@ def test_interpolationIsGivenBackAfterLoading(ctNode, scene, views, tmp_path):
     comparison.close()
 
 
+def test_interpolationIsGivenBackToASceneThatIsThereAlready(ctNode, scene, views, tmp_path):
+    """A new session: the scene is loaded before there is a comparison."""
+    comparison = Comparison(views.logic, views.layoutNode)
+    comparison.show(ctNode, *mrml.addResult(ctNode, resultFor(ctNode)), voxels=True)
+    slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    comparison.close()
+    scene.Clear(0)
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    displays = [slicer.util.getNode(name).GetDisplayNode() for name in ("CT head SR x4", "CT head bicubic x4")]
+    assert [display.GetInterpolate() for display in displays] == [0, 0]
+    comparison = Comparison(views.logic, views.layoutNode)
+    assert [display.GetInterpolate() for display in displays] == [1, 1]
+    assert not any(display.GetAttributeNames() for display in displays)
+    comparison.close()
+
+
 def _sceneText(path) -> str:
     with zipfile.ZipFile(path) as archive:
         return archive.read(next(name for name in archive.namelist() if name.endswith(".mrml"))).decode()

@@ -79,7 +79,7 @@ class FakeFirstUse:
 class FakeWorker:
     """Repeats voxels in a few polls.
 
-    Calls ``onPoll(step)`` at each of them. A run ends with ``error`` if there is one.
+    Calls ``onPoll(step)`` at each of them. A run ends with ``error`` if there is one; its report has the ``notices``.
     """
 
     def __init__(self, polls: int = 4):
@@ -87,6 +87,7 @@ class FakeWorker:
         self.calls = []
         self.jobs = []
         self.error = None
+        self.notices = []
         self.onPoll = lambda step: None
         self.devices = None
         self.alive = False
@@ -151,9 +152,8 @@ class FakeJob:
         array = self._volume.array[k0:k1, j0:j1, i0:i1].repeat(scale, axis=1).repeat(scale, axis=2)
         output = Volume(array, self._volume.ijk_to_ras @ start @ finer)
         bicubic = output if self._options.bicubic else None
-        return UpscaleResult(
-            output, bicubic, {"Model": self._model.id}, {"seconds": 0.5, "device": "cpu", "slice_axis": "k"}
-        )
+        report = {"seconds": 0.5, "device": "cpu", "slice_axis": "k", "notices": list(self._worker.notices)}
+        return UpscaleResult(output, bicubic, {"Model": self._model.id}, report)
 
     def release(self) -> None:
         self.cancel()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -186,3 +188,31 @@ def test_selfTestOfTheModule(module, catalog, monkeypatch):
         module.SuperResolutionTest().runTest()
     finally:
         module.SuperResolutionLogic().close()
+
+
+class SlowlyEndingChild:
+    """Stands for a Child that is killed ``seconds`` after it was asked for."""
+
+    def __init__(self, seconds: float):
+        self.isGone = threading.Event()
+        self._seconds, self._isLetGo = seconds, threading.Event()
+
+    def end(self) -> None:
+        self._isLetGo.wait(self._seconds)
+        self.isGone.set()
+
+    def letGo(self) -> None:
+        self._isLetGo.set()
+
+
+@pytest.mark.parametrize("seconds", [0.05, 30])
+def test_cancellingWaitsForTheKillButNotLong(seconds, tmp_path):
+    """In Slicer no thread gets on after the call has returned, until somebody runs Python again."""
+    worker = Worker(temporary=tmp_path)
+    worker._child = child = SlowlyEndingChild(seconds)
+    began = time.monotonic()
+    worker.discard_child()
+    assert time.monotonic() - began < 5
+    assert child.isGone.is_set() == (seconds < 1)
+    child.letGo()
+    worker.close()

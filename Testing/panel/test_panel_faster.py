@@ -26,7 +26,9 @@ def faster(module, monkeypatch):
 def test_itIsOfferedOnce(faster, device, devices):
     asked, installed = [], []
     answer = {"confirm": lambda question: asked.append(question) or True, "install": installed.append}
-    assert faster.offer(600, device, devices, **answer)
+    told = []
+    assert faster.offer(600, device, devices, lambda text: told.append((text, len(installed))), **answer)
+    assert told == [("Installing OpenVINO; this takes a while...", 0)]
     assert installed == [["openvino>=2024.6"]] and "about 10 min" in asked[0] and str(faster.GAIN) in asked[0]
     assert not faster.offer(600, device, devices, confirm=pytest.fail, install=pytest.fail)
 

@@ -39,14 +39,29 @@ class FakeTorchLogic:
 
 
 class FakeExtensionsManager:
-    def __init__(self, succeeds: bool):
-        self.succeeds = succeeds
+    """What Slicer's manager knows of the extension PyTorch.
+
+    Args:
+        answer: of ``installExtensionFromServer``. succeeds: whether the extension is there then.
+    """
+
+    def __init__(self, answer: bool = True, succeeds: bool = True, isInstalled: bool = False, isEnabled: bool = True):
+        self.answer, self.succeeds = answer, succeeds
+        self.isInstalled, self.isEnabled = isInstalled, isEnabled
         self.interactive = True
         self.installed = []
 
     def installExtensionFromServer(self, name, restart):
+        assert not self.interactive
         self.installed.append((name, restart))
-        return self.succeeds
+        self.isInstalled = self.answer and self.succeeds
+        return self.answer
+
+    def isExtensionInstalled(self, name) -> bool:
+        return name == "PyTorch" and self.isInstalled
+
+    def isExtensionEnabled(self, name) -> bool:
+        return self.isExtensionInstalled(name) and self.isEnabled
 
 
 @pytest.fixture
@@ -93,18 +108,34 @@ def test_failedTorchIsOneSentence(firstuse, requirements, torchLogic, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("answer", "succeeds", "sentence"),
-    [(True, True, "Restart Slicer"), (True, False, "Extensions Manager"), (False, True, "Extensions Manager")],
+    ("answer", "manager", "sentence"),
+    [
+        (True, FakeExtensionsManager(), "is installed now. Restart Slicer"),
+        (True, FakeExtensionsManager(answer=False), "could not be downloaded"),
+        (True, FakeExtensionsManager(succeeds=False), "could not be downloaded"),
+        (True, FakeExtensionsManager(isEnabled=False), "installed but disabled"),
+        (False, FakeExtensionsManager(), "needs Slicer's PyTorch extension. Install it in the Extensions Manager"),
+    ],
 )
-def test_missingExtensionIsOffered(firstuse, requirements, monkeypatch, answer, succeeds, sentence):
+def test_missingExtensionIsOffered(firstuse, requirements, monkeypatch, answer, manager, sentence):
     import slicer
 
-    manager = FakeExtensionsManager(succeeds)
     monkeypatch.setattr(slicer.app, "extensionsManagerModel", lambda: manager, raising=False)
     with pytest.raises(firstuse.SetupError, match=sentence):
         firstuse.FirstUse(requirements, confirm=lambda question: answer).ensure()
     assert manager.installed == ([("PyTorch", False)] if answer else [])
     assert manager.interactive, "as it was"
+
+
+@pytest.mark.parametrize(("isEnabled", "sentence"), [(True, "Restart Slicer"), (False, "installed but disabled")])
+def test_extensionThatIsInstalledIsNotOffered(firstuse, requirements, monkeypatch, isEnabled, sentence):
+    import slicer
+
+    manager = FakeExtensionsManager(isInstalled=True, isEnabled=isEnabled)
+    monkeypatch.setattr(slicer.app, "extensionsManagerModel", lambda: manager, raising=False)
+    with pytest.raises(firstuse.SetupError, match=sentence):
+        firstuse.FirstUse(requirements, confirm=pytest.fail).ensure()
+    assert manager.installed == []
 
 
 def test_slicerWithoutExtensionsManager(firstuse, requirements):
@@ -152,6 +183,40 @@ def test_refusalIsShownInThePanel(firstuse, openPanel, addVolume, requirements, 
     assert worker.calls == []
     assert "PyTorch extension" in errorsShown[0]
     assert widget.ui.applyButton.text == "Upscale" and widget.ui.applyButton.enabled
+
+
+def test_whatIsInstalledIsSaidBefore(
+    firstuse, openPanel, addVolume, requirements, torchLogic, monkeypatch, errorsShown
+):
+    import slicer
+
+    addVolume()
+    seen = []
+    widget = openPanel(firstUse=firstuse.FirstUse(requirements, confirm=lambda question: True))
+    look = lambda *_arguments, **_named: seen.append(widget.ui.statusLabel.text) or True  # noqa: E731
+    monkeypatch.setattr(torchLogic, "installTorch", look)
+    monkeypatch.setattr(slicer.util, "pip_install", look)
+    isFlushed = []
+    monkeypatch.setattr(slicer.app, "processEvents", lambda: isFlushed.append(widget.ui.statusLabel.text))
+    widget.ui.applyButton.click()
+    assert seen == [
+        "Installing PyTorch; this takes some minutes...",
+        "Installing Python packages: safetensors>=0.4, psutil>=5.9...",
+    ]
+    assert isFlushed == seen and errorsShown == []
+    widget._run.cancel()
+
+
+def test_downloadOfTheExtensionIsSaidBefore(firstuse, requirements, monkeypatch):
+    import slicer
+
+    manager, told = FakeExtensionsManager(), []
+    monkeypatch.setattr(slicer.app, "extensionsManagerModel", lambda: manager, raising=False)
+    firstUse = firstuse.FirstUse(requirements, confirm=lambda question: told == [])
+    firstUse.tell = lambda text: told.append((text, len(manager.installed)))
+    with pytest.raises(firstuse.SetupError):
+        firstUse.ensure()
+    assert told == [("Downloading the PyTorch extension...", 0)]
 
 
 def test_requirementsOfTheModuleNameNoTorch(module, openPanel):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import time
+import typing
 import weakref
 
 import pytest
@@ -95,6 +96,44 @@ def test_sceneClosedInAnotherModule(openPanel, addVolume, scene):
     assert widget._parameterNode is None
     widget.enter()
     assert not widget.ui.applyButton.enabled
+
+
+@pytest.mark.parametrize("clear", [True, False], ids=["opened", "added to an empty scene"])
+def test_sceneLoadedWhileThePanelIsOpen(openPanel, addVolume, scene, tmp_path, clear):
+    """What was saved is chosen again, not the first volumes that the selectors find."""
+    import slicer
+
+    addVolume("Other")
+    node = addVolume("In")
+    widget = openPanel()
+    widget.ui.inputVolumeSelector.setCurrentNode(node)
+    clickUpscale(widget)
+    slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    scene.Clear(0)
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"), {"clear": clear})
+    chosen, ui = widget._parameterNode, widget.ui
+    assert volumeNames() == ["Other", "In", "In SR x4", "In bicubic x4"]
+    names = ("In", "In SR x4", "In bicubic x4")
+    assert tuple(each.GetName() for each in (chosen.inputVolume, chosen.srVolume, chosen.bicubicVolume)) == names
+    selectors = (ui.inputVolumeSelector, ui.srVolumeSelector, ui.bicubicVolumeSelector)
+    assert tuple(each.currentNode().GetName() for each in selectors) == names
+    assert ui.applyButton.enabled and ui.compareButton.enabled == (slicer.app.layoutManager() is not None)
+
+
+def test_sceneLoadedInAnotherModule(openPanel, addVolume, scene, tmp_path):
+    import slicer
+
+    addVolume("Other")
+    node = addVolume("In")
+    widget = openPanel()
+    widget.ui.inputVolumeSelector.setCurrentNode(node)
+    slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    widget.exit()
+    widget.parent.isEntered = False
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"), {"clear": True})
+    assert widget._parameterNode is None
+    widget.enter()
+    assert widget.ui.inputVolumeSelector.currentNode().GetName() == "In"
 
 
 def test_quittingEndsTheRunAndTheProcess(openPanel, addVolume, worker):
@@ -248,10 +287,10 @@ def test_sampleDataAreUnderTheTitleOfTheModule(module, monkeypatch, hasTitles):
     assert len(titles) == hasTitles
 
 
-def test_sampleDataShowTheSamePlaceTwice(module, scene, monkeypatch):
+@pytest.fixture
+def loadSample(module, scene, monkeypatch):
+    """Function that does what a click on the sample in Slicer's Sample Data module does."""
     import types
-
-    import slicer
 
     from SuperResolutionPanel import sampledata
 
@@ -265,7 +304,55 @@ def test_sampleDataShowTheSamePlaceTwice(module, scene, monkeypatch):
         nodeNames=[arguments["nodeNames"]],
         checksums=[arguments["checksums"]],
     )
-    reduced, original = arguments["customDownloader"](source)
+    return lambda: arguments["customDownloader"](source)
+
+
+@pytest.mark.parametrize(
+    ("method", "result", "sentence"),
+    [("downloadFileIntoCache", ValueError("no network"), "no network"), ("loadNode", None, "could not be read")],
+)
+def test_sampleThatCannotBeLoadedIsShown(loadSample, monkeypatch, errorsShown, method, result, sentence):
+    import slicer
+
+    def fail(self, *_arguments):
+        if result is not None:
+            raise result
+
+    cursors = []
+    monkeypatch.setattr(slicer.app, "testingEnabled", lambda: False)  # then Slicer shows dialogs
+    monkeypatch.setattr(slicer.app, "setOverrideCursor", cursors.append)
+    monkeypatch.setattr(slicer.app, "restoreOverrideCursor", cursors.pop)
+    monkeypatch.setattr(FakeSampleDataLogic, method, fail)
+    with pytest.raises(Exception, match=sentence):
+        loadSample()
+    assert len(errorsShown) == 1 and cursors == []
+    assert errorsShown[0].startswith("The sample could not be loaded.") and sentence in errorsShown[0]
+
+
+@pytest.mark.parametrize("isSetUp", [True, False])
+def test_sampleIsLoadedByTheLogicThatShowsProgress(loadSample, monkeypatch, isSetUp):
+    import types
+
+    import slicer
+
+    class ShownLogic(FakeSampleDataLogic):
+        loaded: typing.ClassVar[list] = []
+
+        def loadNode(self, path, name):
+            self.loaded.append(name)
+            return super().loadNode(path, name)
+
+    widget = types.SimpleNamespace(logic=ShownLogic()) if isSetUp else types.SimpleNamespace()
+    monkeypatch.setattr(slicer.modules, "SampleDataWidget", widget, raising=False)
+    reduced, _original = loadSample()
+    assert reduced is not None
+    assert ShownLogic.loaded == ["CTChest"] * isSetUp
+
+
+def test_sampleDataShowTheSamePlaceTwice(loadSample):
+    import slicer
+
+    reduced, original = loadSample()
     assert reduced.GetName() == "CTChest low resolution"
     assert slicer.util.arrayFromVolume(reduced).shape == (2, 2, 3)
     assert slicer.util.arrayFromVolume(reduced)[0, 0, 0] == round((0 + 1 + 2 + 3 + 12 * 6) / 4 + 0 * 1)

@@ -46,6 +46,18 @@ def test_upscaleCreatesBothVolumes(openPanel, addVolume, worker):
     assert worker.jobs[0].isReleased
 
 
+def test_whatTheEngineHadToChangeIsSaid(openPanel, addVolume, worker):
+    addVolume("fundus", channels=3)
+    widget = openPanel()
+    widget._parameterNode.modelFamily = "grey-fast"
+    shown = widget._form.outlook.warnings
+    worker.notices = [*shown, "The memory of cuda:0 did not suffice; the rest was computed on the CPU."]
+    clickUpscale(widget)
+    created, *said = widget.ui.statusLabel.text.splitlines()
+    assert created.startswith("Created fundus SR x4") and created.endswith(" s.")
+    assert shown and said == worker.notices[len(shown) :], "the warnings stand in the form already"
+
+
 def test_upscaleWithNothingChosen(openPanel, worker):
     widget = openPanel()
     widget.ui.applyButton.click()

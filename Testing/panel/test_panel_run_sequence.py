@@ -40,6 +40,32 @@ def test_everyTimePointIsUpscaled(openPanel, heart, worker):
     assert all(job.isReleased for job in worker.jobs)
 
 
+def test_whatIsSaidOfAllTimePointsIsSaidOnce(openPanel, heart, worker):
+    worker.notices = ["The rest was computed with float32."]
+    widget = openOnAll(openPanel)
+    clickUpscale(widget)
+    assert widget.ui.statusLabel.text.count(worker.notices[0]) == 1
+
+
+def test_sequenceLoadedWhileThePanelIsOpen(openPanel, worker, scene):
+    """Slicer chooses the volume that is to show the sequence before the browser knows of it."""
+    import slicer
+
+    widget = openPanel()
+    logic = slicer.modules.sequences.logic()
+    sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode", "Heart")
+    for value in ("0", "1"):
+        volume = slicer.vtkMRMLScalarVolumeNode()
+        slicer.util.updateVolumeFromArray(volume, np.full((2, 6, 8), int(value), np.int16))
+        sequence.SetDataNodeAtValue(volume, value)
+    browser = scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "Heart browser")
+    browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+    logic.UpdateProxyNodesFromSequences(browser)  # as Slicer's reader of sequences
+    proxy = browser.GetProxyNode(sequence)
+    assert widget.ui.inputVolumeSelector.currentNode() is proxy is not None
+    assert not widget.ui.allTimePointsCheckBox.isHidden()
+
+
 def test_anotherModelGetsItsOwnSequence(openPanel, heart):
     widget = openOnAll(openPanel)
     clickUpscale(widget)

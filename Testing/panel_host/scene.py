@@ -81,6 +81,12 @@ class HeadlessApplication:
     def processEvents(self) -> None:
         """Nothing waits here without Qt; ``scripted_module`` puts Qt's own in its place."""
 
+    def setOverrideCursor(self, shape) -> None:
+        """There is no mouse here."""
+
+    def restoreOverrideCursor(self) -> None:
+        """See ``setOverrideCursor``."""
+
     def pauseRender(self) -> None:
         """Nothing is rendered by itself."""
 

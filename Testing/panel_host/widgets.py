@@ -104,18 +104,26 @@ def destroy(widget) -> None:
 
 
 class SceneObservers:
-    """Calls a function when nodes come and go."""
+    """Calls a function when nodes come and go, and when a scene has been loaded or closed, at Slicer's moments."""
 
     def __init__(self):
         self._scene, self._tags = None, []
 
-    def follow(self, scene, function) -> None:
-        """Observe this scene, or none, instead of the one before."""
+    def follow(self, scene, onNodes, onEnd=None) -> None:
+        """Observe this scene, or none, instead of the one before.
+
+        Args:
+            onNodes: called when a node came or went. onEnd: called after the scene was imported or closed.
+        """
         for tag in self._tags:
             self._scene.RemoveObserver(tag)
-        events = ("NodeAddedEvent", "NodeRemovedEvent", "EndBatchProcessEvent") if scene is not None else ()
+        events = dict.fromkeys(("NodeAddedEvent", "NodeRemovedEvent"), onNodes)
+        events |= dict.fromkeys(("EndImportEvent", "EndCloseEvent"), onEnd or onNodes)
         self._scene = scene
-        self._tags = [scene.AddObserver(getattr(scene, event), lambda _c, _e: function()) for event in events]
+        self._tags = [] if scene is None else [self._observe(event, function) for event, function in events.items()]
+
+    def _observe(self, event: str, function) -> int:
+        return self._scene.AddObserver(getattr(self._scene, event), lambda _caller, _event: function())
 
 
 class qMRMLNodeComboBox(qt.QWidget):
@@ -177,7 +185,7 @@ class qMRMLNodeComboBox(qt.QWidget):
         if scene is self._scene:
             return
         self._scene = scene
-        self._observers.follow(scene, self.refresh)
+        self._observers.follow(scene, self.refresh, self.rebuild)
         self.refresh()
 
     def nodes(self) -> list:
@@ -209,9 +217,15 @@ class qMRMLNodeComboBox(qt.QWidget):
 
     def refresh(self) -> None:
         """Show the scene's nodes, keeping the current one if it is still there."""
-        if self._scene is not None and self._scene.IsBatchProcessing():
+        if self._scene is not None and (self._scene.IsImporting() or self._scene.IsClosing()):
             return
-        chosen = self.comboBox.currentData
+        self._fill(self.comboBox.currentData)
+
+    def rebuild(self) -> None:
+        """Make all rows anew, as the original does after an import: what was chosen is forgotten."""
+        self._fill(None)
+
+    def _fill(self, chosen) -> None:
         self.comboBox.blockSignals(True)
         self.comboBox.clear()
         if self._flags["noneEnabled"]:

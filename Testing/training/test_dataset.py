@@ -9,7 +9,8 @@ import torch
 
 from SuperResolutionLib.resampling import bicubic_downsample
 from training.dataset import AUGMENTATIONS, PatchSampler, describe_augmentations, shrink
-from training.packed import PackedSet, pack
+from training.degradations import Degradation
+from training.packed import PackedSet, PackWriter, pack
 from training.places import BACKGROUND_SPAN, find_places
 from training.resident import ResidentSets
 
@@ -42,7 +43,7 @@ def test_a_pair_is_cut_from_the_whole_slice_and_its_reduction(tmp_path, scale, c
     assert low.dtype == high.dtype == torch.float32
     height, width = (length - length % scale for length in image.shape[:2])
     whole = torch.from_numpy(np.moveaxis(image[:height, :width] / np.float32(255), -1, 0).copy())[None]
-    reduced = bicubic_downsample(whole, scale)
+    reduced = bicubic_downsample(whole, scale).clamp(0, 1)  # as 8 bits end
     for one, other in zip(low, high):
         y, x = find(whole[0], other)
         assert y % scale == x % scale == 0
@@ -143,7 +144,8 @@ def test_batches_differ_and_seeds_do(noise):
 def test_augmentations_treat_both_images_alike(noise):
     plain, turned = sampler(noise, augment=()), sampler(noise, augment=("flips", "quarter_turns"))
     contrast = sampler(noise, augment=("contrast",))
-    (low, high), (low_turned, high_turned), (_, high_contrast) = (one.batch(40) for one in (plain, turned, contrast))
+    (low, high), (low_turned, high_turned) = plain.batch(40), turned.batch(40)
+    low_contrast, high_contrast = contrast.batch(40)
     seen = set()
     for index in range(40):
         fits = [
@@ -152,10 +154,12 @@ def test_augmentations_treat_both_images_alike(noise):
             for flip in (False, True)
             if torch.equal(move(high[index], turns, flip), high_turned[index])
         ]
-        assert len(fits) == 1 and torch.equal(move(low[index], *fits[0]), low_turned[index])
+        assert len(fits) == 1 and torch.allclose(move(low[index], *fits[0]), low_turned[index], atol=1e-6)
         seen.add(fits[0])
     assert len(seen) == 8
-    gains = (high_contrast.sum((1, 2, 3)) / high.sum((1, 2, 3))).numpy()
+    gains = high_contrast.sum((1, 2, 3)) / high.sum((1, 2, 3))
+    assert torch.allclose(low_contrast, low * gains[:, None, None, None], atol=1e-5)
+    gains = gains.numpy()
     assert 0.6 <= gains.min() < 0.75 and 1.05 < gains.max() <= 1.2
     assert describe_augmentations(AUGMENTATIONS) == ["flips", "quarter turns", "contrast x0.6 to x1.2"]
 
@@ -172,10 +176,50 @@ def test_a_degradation_gets_the_patch_with_its_surroundings(noise):
         sides.append(image.shape)
         return shrink(image, scale) * 0.5 + np.float32(random.random() * 1e-6)
 
-    low, high = sampler(noise, degrade=dark, augment=()).batch(20)
-    plain = sampler(noise, augment=()).batch(20)
+    pack(noise, "grey", [RANDOM.integers(90, 160, shape, dtype=np.uint8) for shape in ((64, 83), (71, 64))])
+    low, high = sampler(noise, "grey", degrade=dark, augment=()).batch(20)
+    plain = sampler(noise, "grey", augment=()).batch(20)
     assert torch.equal(high, plain[1]) and torch.allclose(low, plain[0] * 0.5, atol=2e-6)
     assert max(sides) == (32, 32, 1) and min(sides)[0] < 32, "less of it at the slice's edge"
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+def test_what_is_degraded_is_the_augmented_patch(tmp_path, scale):
+    pack(tmp_path, "s", [RANDOM.random((73, 95)).astype(np.float32)])
+    low, high = sampler(tmp_path, scale=scale, degrade=lambda image, s, random: image[::s, ::s]).batch(60)
+    assert torch.equal(low, high[..., ::scale, ::scale]), "every first pixel, whatever was turned and flipped"
+
+
+def test_a_degradation_is_as_it_is_configured_whatever_the_augmentation(tmp_path):
+    pack(tmp_path, "s", [RANDOM.random((128, 128)).astype(np.float32)])
+    pack(tmp_path, "flat", [np.pad(np.full((96, 96), 0.4, np.float32), 8)])
+    low, _ = sampler(tmp_path, patch=32, degrade=Degradation({"slice_profile": [4, 4]})).batch(60)
+    assert (low.diff(dim=2).abs().mean((1, 2, 3)) < 0.7 * low.diff(dim=3).abs().mean((1, 2, 3))).all(), "along rows"
+    noisy = Degradation({"noise": [0.05, 0.05]})
+    low, high = sampler(tmp_path, "flat", patch=24, degrade=noisy, augment=("contrast",)).batch(60)
+    spread = (low - bicubic_downsample(high, 2))[..., 3:-3, 3:-3].std((1, 2, 3))
+    assert 0.04 < spread.min() and spread.max() < 0.06, "of dark and of bright ones alike"
+    low, high = sampler(tmp_path, patch=24, degrade=Degradation({"jpeg": [80, 80]})).batch(60)
+    assert (low * 255 - (low * 255).round()).abs().max() < 1e-4, "whole levels"
+    assert high.min() >= 0 and high.max() == 1, "neither does the high resolution go beyond what JPEG holds"
+
+
+def test_low_resolution_of_8_bits_ends_where_they_do(tmp_path):
+    letters = np.kron(np.indices((12, 12)).sum(0) % 2, np.ones((8, 8)))
+    pack(tmp_path, "bytes", [(255 * letters).astype(np.uint8)])
+    pack(tmp_path, "floats", [letters.astype(np.float32)])
+    (low, high), (free, _) = (sampler(tmp_path, name, augment=("contrast",)).batch(40) for name in ("bytes", "floats"))
+    gains = high.amax((1, 2, 3), keepdim=True)
+    assert low.min() == 0 and (low <= gains).all()
+    assert free.min() < -0.02 and (free / gains).max() > 1.02, "nothing is known of other types"
+    assert torch.allclose(low, free.clamp(min=0).minimum(gains), atol=1e-6)
+    cut = ResidentSets([PackedSet(tmp_path, "bytes")], 2, 8, torch.device("cpu"))
+    resident, _ = sampler(tmp_path, "bytes", augment=("contrast",), cut=cut).batch(40)
+    assert torch.allclose(resident, low, atol=1e-6) and resident.min() == 0
+    scaled = PackWriter(tmp_path, "scaled", 1)
+    with scaled:
+        scaled.add(np.uint8([[0, 255]]), 2 / 255, -0.5)
+    assert PackedSet(tmp_path, "scaled").limits(0) == pytest.approx((-0.5, 1.5))
 
 
 def test_batches_are_made_ahead_in_the_background(noise):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 
 import jsonschema
@@ -187,6 +188,15 @@ def test_the_older_protocol_is_pil_on_bytes(model):
     assert volume.reference.dtype == np.uint8 and volume.reference.max() == 255
 
 
+def test_a_missing_value_does_not_empty_the_older_protocol(model):
+    image = body()[None].astype(np.float32) * 9
+    broken = image.copy()
+    broken[0, 50, 60] = np.nan
+    whole, bridged = (uint8_case(Volume(array, np.eye(4)), load_card(model)) for array in (image, broken))
+    changed = whole.reference != bridged.reference
+    assert bridged.reference.std() > 20 and changed.sum() <= 1
+
+
 def test_hounsfield_units_of_a_card_do_not_count_for_bytes(model):
     plain = find_candidate(str(model), "cpu")
     fixed = Candidate(replace(plain.card, intensity={"mapping": "fixed", "low": -1024, "high": 3071}), plain.model)
@@ -293,6 +303,26 @@ def test_distances_count_only_the_region(model, data, data_folder):
     assert "SqueezeNet" in text and "not LPIPS" in text
     entries = card_entries(summarize(rows))["edsr-ise-test-x4-psnr"]
     assert entries[0]["regions"]["full"][MODEL]["distance"] > 0 and "distance" not in entries[0]["methods"][MODEL]
+
+
+def test_files_of_the_same_name_count_in_joined_sets(model, data):
+    shutil.copytree(data / "mine", data / "yours")
+    for number in range(2):
+        sitk.WriteImage(sitk.GetImageFromArray(body(seed=5 + number)), str(data / "yours" / f"{number}.png"))
+    lists = {name: {"test": ["0.png", "1.png"]} for name in ("mine", "yours")}
+    (data / "splits.json").write_text(json.dumps(lists))
+    candidate, drawn = find_candidate(str(model), "cpu"), []
+    options = {"on_case": lambda *case: drawn.append(case[1]), "log": lambda text: None}
+    rows = evaluate([candidate], data, ["mine+yours"], **options)
+    whole = [row for row in rows if (row["method"], row["region"]) == (MODEL, "whole")]
+    names = ["mine/0.png", "mine/1.png", "yours/0.png", "yours/1.png"]
+    assert [row["image"] for row in whole] == drawn == names
+    entry = summarize(rows)[0]
+    assert entry["images"] == entry["gains"]["whole"]["bicubic"]["psnr"]["images"] == 4
+    mean = np.mean([row["psnr"] for row in whole])
+    assert entry["regions"]["whole"][MODEL]["psnr"]["mean"] == pytest.approx(mean)
+    alone = evaluate([candidate], data, ["mine/*.png"], log=lambda text: None)
+    assert {row["image"] for row in alone} == {"0.png", "1.png"}, "as measurements were kept so far"
 
 
 def test_what_cannot_be_evaluated(model, data, tmp_path):

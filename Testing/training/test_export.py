@@ -127,6 +127,7 @@ def test_the_card_is_filled_from_the_file_and_the_run(tmp_path):
     assert training["hardware"] == "one H100" and training["notes"] == ["rolled back once"]
     assert training["phases"][0]["losses"] == "L1 + 2 MSE" and training["degradation"] == "antialiased bicubic"
     assert sorted(entry.name for entry in folder.iterdir()) == ["card.json", "weights.safetensors"]
+    assert all(entry.stat().st_mode & 0o444 == 0o444 for entry in folder.iterdir()), "whoever shares the folder"
     assert training_hours(tmp_path, 7) is None
 
 

@@ -50,6 +50,31 @@ def test_rollbacks_are_bounded_and_the_last_good_state_is_kept(tmp_path):
     assert all(torch.isfinite(value).all() for value in state["net"].values())
 
 
+def test_every_return_is_told_and_counted(tmp_path):
+    lines = []
+    checkpoint = train_on(Patches(spoil={21, 30}), tiny(phase={"steps": 20}), tmp_path, CPU, lines.append)
+    state = torch.load(checkpoint, weights_only=True)
+    said = [line for line in lines if "not finite" in line]
+    assert len(said) == 2 and state["notes"] == said
+    assert state["guard"] == {"rollbacks": 2, "rate": 0.25}
+
+
+def test_returns_are_counted_on_after_giving_up_unless_the_rate_was_changed(tmp_path):
+    for tries in range(2):
+        lines = []
+        with pytest.raises(DivergedError):
+            train_on(Patches(spoil=range(13, 10000)), tiny(phase={"steps": 60}), tmp_path, CPU, lines.append)
+        state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+        assert state["guard"]["rollbacks"] == len(state["notes"]) == ROLLBACKS
+        assert len([line for line in lines if "not finite" in line]) == (0 if tries else ROLLBACKS)
+    lines = []
+    train_on(Patches(), tiny(phase={"steps": 20, "learning_rate": 1e-4}), tmp_path, CPU, lines.append)
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert state["step"] == 20 and state["guard"] == {"rollbacks": 0, "rate": 1.0}
+    told = "step 5: the learning rate of the phase psnr was changed"
+    assert state["notes"][-1].startswith(told) and any(line.startswith(told) for line in lines)
+
+
 def test_a_checkpoint_is_never_taken_of_a_bad_state(tmp_path):
     import os
     import signal

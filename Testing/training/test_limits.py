@@ -240,6 +240,24 @@ def test_disagreement_that_is_the_error_points_at_it(image):
     assert measures.contested_share([spoiled], SCALE) == measures.disagree(spoiled, SCALE).summary["share_contested"]
 
 
+def test_equal_values_share_their_rank(image):
+    """A map without structure on most of the anatomy: the order of the pixels says nothing about them."""
+    from scipy.stats import spearmanr
+
+    planes = {name: image.reference.copy() for name in (BICUBIC, PSNR, GAN)}
+    planes[GAN][0, 60:64, 60:64] ^= 16
+    planes[PSNR][0, 62:66, 62:66] ^= 16
+    shown = replace(image, planes=planes)
+    found = measures.pointers([shown], SCALE)["psnr"]["correlation"]
+    grid = np.zeros_like(shown.areas[0]["anatomy"])
+    grid[SCALE // 2 :: SCALE, SCALE // 2 :: SCALE] = True
+    chosen = shown.areas[0]["anatomy"] & grid
+    pairs = ((shown.reference[0], planes[GAN][0]), (planes[BICUBIC][0], planes[PSNR][0]))
+    error, values = (measures._difference(*pair, SCALE)[chosen] for pair in pairs)
+    assert len(np.unique(error)) < 0.5 * len(error)
+    assert found == pytest.approx(spearmanr(error, values)[0], abs=1e-9)
+
+
 def test_error_share(image):
     point = image.reference.copy()
     point[0, 100, 100] ^= 64

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio
 
 from SuperResolutionLib.catalog import load_card
 from SuperResolutionLib.volume import Volume
@@ -34,6 +35,18 @@ def test_a_panel_shows_every_method_and_its_error(tmp_path, color):
     assert panel.shape[1] > panel.shape[0] * 0.8 and panel.std() > 20
     thirds = np.array_split(panel[int(0.72 * len(panel)) : int(0.94 * len(panel))], 3, axis=1)
     assert thirds[2].max(axis=2).mean() > thirds[1].max(axis=2).mean() + 10, "only the changed picture has an error"
+
+
+def test_a_panel_of_a_color_image_says_its_psnr(tmp_path, monkeypatch):
+    from matplotlib.axes import Axes
+
+    said = []
+    monkeypatch.setattr(Axes, "set_xlabel", lambda self, text, **options: said.append(text))
+    reference = RANDOM.integers(60, 200, (64, 64, 3), dtype=np.uint8)
+    noisy = np.clip(reference + RANDOM.normal(0, [2, 5, 12], reference.shape), 0, 255).astype(np.uint8)
+    draw_panel(tmp_path / "panel.png", "t", {"reference": reference, "noisy": noisy}, (10, 20, 32), 255.0)
+    expected = peak_signal_noise_ratio(reference[10:42, 20:52], noisy[10:42, 20:52], data_range=255)
+    assert said == [f"inset {expected:.1f} dB"]
 
 
 def test_panels_keep_the_first_images_of_a_set(tmp_path):

@@ -16,8 +16,8 @@ from training.duplicates import exact_pairs, near_pairs, pixel_hash, thumbnail
 from training.packed import AUTO, PackedSet, PackWriter, pack
 from training.prepare import prepare, table, training_files
 from training.slices import cut_slices, fit_channels, slice_axes
-from training.sources import Source, find_sources, patients_of
-from training.splits import draw_splits, files_of, patients_in_two_splits, read_splits
+from training.sources import Source, find_sources, patient_scope, patients_of
+from training.splits import SPLITS, draw_splits, draw_together, files_of, patients_in_two_splits, read_splits
 
 RANDOM = np.random.default_rng(0)
 
@@ -238,6 +238,76 @@ def test_a_test_image_never_trains_under_another_name():
     kept, dropped = training_files(parts, [("b", "t"), ("c", "d")], {"a", "b", "c", "d", "t"})
     assert kept == {"a", "c"}
     assert [entry["file"] for entry in dropped] == ["b", "d"] and "must not train" in dropped[0]["why"]
+
+
+@pytest.fixture
+def two_folders(tmp_path):
+    """Patients 0 to 11 by NIH's names, an image in each folder; the picture 0 of b is 3 of a under another name."""
+    for number in range(12):
+        write(tmp_path / "data" / "a" / f"{number:08d}_000.png", picture(100 + number))
+        write(tmp_path / "data" / "b" / f"{number:08d}_001.png", picture(200 + number))
+    write(tmp_path / "data" / "b" / "00000099_001.png", picture(103))
+    return tmp_path / "data"
+
+
+def splits_by_patient(lists: dict) -> dict[str, set[str]]:
+    return {split: {file[:8] for parts in lists.values() for file in parts[split]} for split in SPLITS}
+
+
+def test_a_patient_lies_in_one_split_of_all_folders(two_folders, tmp_path):
+    report = quiet(config("a", "b", "b@32"), two_folders, tmp_path / "out")
+    lists = read_splits(tmp_path / "out" / "splits.json")
+    assert all(parts[split] for parts in lists.values() for split in parts)
+    found = splits_by_patient(lists)
+    assert not found["train"] & (found["val"] | found["test"]) and not found["val"] & found["test"]
+    where = {file: split for parts in lists.values() for split, files in parts.items() for file in files}
+    assert where["00000003_000.png"] == where["00000099_001.png"], "nor does the same picture under two names"
+    assert not any(entry["left_out_of_training"] for entry in report.values())
+    pair = report["a"]["exact_duplicates"][0]
+    assert pair["files"] == ["00000003_000.png", "b/00000099_001.png"] and len(set(pair["splits"])) == 1
+    assert report["b"]["slices"] == report["b@32"]["slices"] and len(report["b@32"]["exact_duplicates"]) == 1
+    quiet(config("a"), two_folders, tmp_path / "alone")
+    assert read_splits(tmp_path / "alone" / "splits.json")["a"] == lists["a"], "as if it were alone"
+
+
+def test_by_file_pictures_of_one_name_in_two_folders_may_look_alike(tmp_path):
+    for number in range(4):
+        write(tmp_path / "data" / "a" / f"{number}.png", picture(100 + number))
+        write(tmp_path / "data" / "b" / f"{number}.png", picture(103 if number == 3 else 200 + number) + np.uint8(1))
+    report = quiet(config("a", "b"), tmp_path / "data", tmp_path / "out", rule="file")
+    [pair] = report["b"]["near_duplicates"]
+    assert pair["files"] == ["3.png", "a/3.png"] and len(set(pair["splits"])) == 1
+
+
+def test_by_file_equal_names_in_two_folders_are_two_patients():
+    files = [f"{number}.png" for number in range(20)]
+    alone = draw_splits({file: file for file in files})
+    patients = {folder: {file: (patient_scope(files, "file", folder), file) for file in files} for folder in "ab"}
+    assert draw_together(patients) == {"a": alone, "b": alone}
+    joined = draw_together(patients, [(("a", "0.png"), ("b", "7.png"))])
+    where = {(f, file): split for f, parts in joined.items() for split, files in parts.items() for file in files}
+    assert where["a", "0.png"] == where["b", "7.png"] and len(where) == 40
+
+
+@pytest.mark.parametrize("same", ["pixels", "patient"])
+def test_what_one_given_set_holds_out_does_not_train_in_another(two_folders, tmp_path, same):
+    a, b = (sorted(path.name for path in (two_folders / folder).iterdir()) for folder in "ab")
+    lists = {"a": {"train": a[:4], "val": a[4:6], "test": []}, "b": {"train": b[5:8], "val": [], "test": b[10:]}}
+    if same == "patient":
+        lists["b"] = {"train": b[5:8], "val": b[8:9], "test": [b[2]]}
+    (two_folders / "splits.json").write_text(json.dumps(lists))
+    report = quiet(config("a", "b", "b@32"), two_folders, tmp_path / "out")
+    why = {entry["file"]: entry["why"] for entry in report["a"]["left_out_of_training"]}
+    if same == "pixels":
+        assert why == {a[3]: f"has the same pixels as b/{b[12]}, which must not train"}
+        assert report["a"]["exact_duplicates"] == [{"files": [a[3], f"b/{b[12]}"], "splits": ["train", "test"]}]
+    else:
+        assert why == {a[2]: f"is of the patient 00000002, as b/{b[2]} is, which must not train"}
+    assert report["a"]["slices"] == 3
+    for name in ("b", "b@32"):
+        [left] = report[name]["left_out_of_training"]
+        assert left["file"] == b[5] and "as a/00000005_000.png is" in left["why"], "a validates on that patient"
+        assert report[name]["slices"] == 2
 
 
 def test_folders_without_images_and_without_enough_patients(xrays, tmp_path):

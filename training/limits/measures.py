@@ -135,6 +135,8 @@ def pointers(images: Sequence[Image], scale: int) -> dict[str, dict[str, float]]
     local strengths, taken at every ``scale``-th pixel: the disagreement of both models, and how far each went from
     bicubic made consistent.
     """
+    from scipy.stats import rankdata
+
     found: dict[str, dict[str, list[float]]] = {}
     for image in images:
         pairs = {"disagreement": (PSNR, GAN), "gan": (BICUBIC, GAN), "psnr": (BICUBIC, PSNR)}
@@ -148,7 +150,7 @@ def pointers(images: Sequence[Image], scale: int) -> dict[str, dict[str, float]]
             for name, pair in pairs.items():
                 values = _difference(*(image.planes[method][index] for method in pair), scale)[chosen]
                 entry = found.setdefault(name, {"correlation": [], "found": []})
-                entry["correlation"].append(float(np.corrcoef(_ranks(error), _ranks(values))[0, 1]))
+                entry["correlation"].append(float(np.corrcoef(rankdata(error), rankdata(values))[0, 1]))
                 entry["found"].append(_found(error, values))
     return {name: {key: float(np.mean(values)) for key, values in entry.items()} for name, entry in found.items()}
 
@@ -225,10 +227,6 @@ def _through_jpeg(array: np.ndarray, quality: int) -> np.ndarray:
 def _difference(first: np.ndarray, second: np.ndarray, scale: int) -> np.ndarray:
     """Local strength of the difference of two slices (h, w)."""
     return local_strength((second.astype(np.float64) - first)[None], scale)
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    return np.argsort(np.argsort(values, kind="stable"), kind="stable").astype(np.float64)
 
 
 def _found(error: np.ndarray, values: np.ndarray) -> float:

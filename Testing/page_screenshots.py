@@ -19,7 +19,7 @@ from Testing.viewer.conftest import PATIENCE, Viewer
 
 FOLDER = Path(__file__).resolve().parents[1] / "Resources" / "Screenshots"
 SIZE = {"width": 1280, "height": 720}
-MOST_BYTES = 400_000
+MOST_BYTES, QUALITY = 400_000, 85
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def draw_page(browser, viewer: Viewer, folder: Path) -> None:
-    """Write ``page.png`` and ``page-swipe.png``."""
+    """Write ``page.webp`` and ``page-swipe.webp``."""
     page = browser.new_context(viewport=SIZE).new_page()
     page.set_default_timeout(1000 * PATIENCE)
     page.goto(viewer.address)
@@ -54,7 +54,7 @@ def draw_page(browser, viewer: Viewer, folder: Path) -> None:
     x, y = driver.middle(page, "sr")
     page.mouse.move(x - 96, y + 32)
     driver.settle(page)
-    save(page, folder / "page.png")
+    save(page, folder / "page.webp")
     page.click(".difference-box input")
     page.click(".magnifier-box input")
     page.click(".swipe-button")
@@ -62,11 +62,11 @@ def draw_page(browser, viewer: Viewer, folder: Path) -> None:
     box = page.locator("#views").bounding_box()
     page.mouse.move(box["x"] + 0.32 * box["width"], box["y"] + 0.72 * box["height"])
     driver.settle(page)
-    save(page, folder / "page-swipe.png")
+    save(page, folder / "page-swipe.webp")
 
 
 def draw_report(browser, temporary: Path, folder: Path) -> None:
-    """Write ``report.png``."""
+    """Write ``report.webp``."""
     from SuperResolutionLib.cli_demo import example_file
     from SuperResolutionLib.files import read_volume, write_volume
     from SuperResolutionViewer.control import EXAMPLE
@@ -85,17 +85,17 @@ def draw_report(browser, temporary: Path, folder: Path) -> None:
         driver.wait_for(
             page, "zoom => Math.abs(JSON.parse(document.body.dataset.drawn)[0].zoom - zoom) < 1e-6", 1.2**zoom
         )
-    save(page, folder / "report.png")
+    save(page, folder / "report.webp")
 
 
 def save(page, path: Path) -> None:
-    """Write what the page shows, in 128 colors.
+    """Write what the page shows, as WebP.
 
     Raises:
         OSError: if the picture is too large.
     """
     with Image.open(io.BytesIO(page.screenshot())) as shown:
-        shown.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
+        shown.convert("RGB").save(path, quality=QUALITY, method=6)
     if path.stat().st_size > MOST_BYTES:
         raise OSError(f"{path} takes {path.stat().st_size} bytes, more than the {MOST_BYTES} that a picture may.")
     print(path)

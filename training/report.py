@@ -147,8 +147,8 @@ def interval(gain: dict | None) -> str:
     """A gain of ``paired_gain`` with the ends of its interval and the number of images on which the model is ahead."""
     if gain is None:
         return ""
-    if gain["low"] is None:
-        return f"{signed(gain['mean'])} (one image)"
+    if gain["low"] is None:  # of one image, or not known any more
+        return signed(gain["mean"]) + (" (one image)" if gain["images"] == 1 else "")
     mean, low, high = (signed(gain[key]) for key in ("mean", "low", "high"))
     return f"{mean} [{low}, {high}], {gain['better']} of {gain['images']}"
 

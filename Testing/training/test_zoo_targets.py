@@ -108,6 +108,9 @@ def test_a_psnr_model_has_to_be_ahead_on_every_set_of_its_domain(card):
     assert answers[-1] == ("span-general-x4-psnr", "ct", True)
     answers, _ = judge(cards, *sets, rows("span-general-x4-psnr", "ct", 29.9, images="a"), bundled=cards)
     assert answers[-1] == ("span-general-x4-psnr", "ct", False)
+    less_like = rows("span-general-x4-psnr", "mri3d_misc", 31.0, ssim=0.5)
+    answers, _ = judge(cards, *sets[:2], less_like, rows("span-general-x4-psnr", "ct", 30.5, images="a"), bundled=cards)
+    assert answers[-1] == ("span-general-x4-psnr", "ct, mri3d_misc", False)
     worse = rows("span-general-x4-psnr", "ct", 31.0, ssim=0.88, images="a")
     assert judge(cards, *sets, worse, bundled=cards)[0][-1][2] is False, "SSIM counts as well"
 

@@ -191,7 +191,7 @@ INPUTS = [
     Bad(gantry_tilt, ["gantry tilt", "degrees"]),
     Bad(truncated_nifti, ["cut.nii", "truncated"]),
     Bad(truncated_nifti_gz, ["cut.nii.gz", "truncated"]),
-    Bad(truncated_nrrd, ["cut.nrrd", "damaged or incomplete"]),
+    Bad(truncated_nrrd, ["cut.nrrd", "truncated or damaged"]),
     Bad(zero_size, ["zero.nii", "no voxels"]),
     Bad(zero_size_nrrd, ["zero.nrrd"]),
     Bad(name_that_is_no_text, ["lat\\udce9.nrrd", "not valid UTF-8"]),
@@ -364,7 +364,7 @@ def arguments_with(places: dict[str, str], argument: str) -> str:
 def test_more_than_memory(refused, ct, tmp_path, monkeypatch):
     free = namedtuple("Memory", "available")(100_000)
     monkeypatch.setattr("psutil.virtual_memory", lambda: free)
-    refused(5, ["48 x 40 x 3", "memory", "upscale a region"], "upscale", ct, tmp_path / "sr.nrrd", "--model", X2)
+    refused(5, ["24 x 20 pixels", "memory", "upscale a region"], "upscale", ct, tmp_path / "sr.nrrd", "--model", X2)
 
 
 @pytest.mark.parametrize("free, bicubic, status", [(12_000, False, 0), (11_000, False, 5), (12_000, True, 5)])

@@ -13,6 +13,9 @@ from .squares import Square, brightest, maps_of
 #: Pixels of a panel's longer side, between panels, and of the letters of its title.
 SIDE, GAP, LETTERS = 192, 6, 11
 
+#: Quality of WebP files.
+QUALITY = 85
+
 #: Title, picture (h, w), lowest and highest value shown, and whether as a map of errors.
 Panel = tuple[str, np.ndarray, tuple[float, float], bool]
 
@@ -93,7 +96,7 @@ def _draw(rows: list[list[Panel]], side: int = SIDE) -> bytes:
             canvas.paste(tile, (left, top + head))
         top += head + tall + GAP
     buffer = io.BytesIO()
-    canvas.save(buffer, "WEBP", lossless=True, method=6)
+    canvas.save(buffer, "WEBP", quality=QUALITY, method=6, use_sharp_yuv=True)
     return buffer.getvalue()
 
 

@@ -32,7 +32,8 @@ that were blurred in just this way; on images of a real scanner with large pixel
 
 #: Said where there are such models.
 _OTHERS = """Models that are *not bundled* stand here for comparison. What was measured of them is kept in
-[models/others](models/others), because the next report may be made without their weights.
+[models/others](models/others), because the next report may be made without their weights. A gain of theirs without an
+interval is the difference of two means that were measured at different times.
 """
 
 _FAILURES = (

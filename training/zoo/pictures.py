@@ -24,7 +24,7 @@ WRAP = 26
 YELLOW = (255, 204, 0)
 
 #: Quality of WebP files.
-QUALITY = 85
+QUALITY = 80
 
 
 @dataclass(frozen=True)

@@ -154,9 +154,10 @@ def _own_domain(card: ModelCard, found: dict) -> list[Verdict]:
     words = "ahead of bicubic made consistent on its domain, PSNR and SSIM"
     if not gains:
         return [Verdict(words, card.id, "", "not measured", None)]
-    worst = [min(gains, key=lambda name: gains[name][score]["mean"]) for score in ("psnr", "ssim")]
-    psnr, ssim = (gains[name][score]["mean"] for name, score in zip(worst, ("psnr", "ssim")))
-    where = ", ".join(dict.fromkeys(worst))
+    first = min(gains, key=lambda name: gains[name]["psnr"]["mean"])
+    second = min(gains, key=lambda name: (gains[name]["ssim"]["mean"], name != first))
+    psnr, ssim = gains[first]["psnr"]["mean"], gains[second]["ssim"]["mean"]
+    where = ", ".join(dict.fromkeys([first, second]))
     return [Verdict(words, card.id, where, f"at least {signed(psnr)} dB, {ssim:+.4f}", psnr > 0 and ssim > 0)]
 
 

@@ -52,11 +52,11 @@ def interpolate(
     network = create(gan.architecture, **gan.config).eval()
     network.load_state_dict(mixed)
     mixed, difference = smallest_weights(gan.architecture, gan.config, mixed, network)
-    words = f"{percent(factor)}% of the way from {psnr.id} to {gan.id}"
+    words = f"A mixture: {percent(factor)}% of the way from {psnr.id} to the weights of its adversarial training."
     changes = {
         "id": name or mixed_id(gan.id, factor),
         "title": gan.title if name else f"{gan.title}, {percent(factor)}% adversarial",
-        "description": f"Weights {words}. {gan.description}",
+        "description": f"{gan.description} {words}",
         "measured": [],
         "mixed": {"models": [psnr.id, gan.id], "sha256": [psnr.sha256, gan.sha256], "factor": factor},
         "precision": precision_of(mixed),

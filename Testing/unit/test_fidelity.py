@@ -246,3 +246,13 @@ def test_terminal_refuses_a_map_that_cannot_be_written(source, tmp_path):
     ended = run_here(*command, tmp_path / "map.png")
     assert ended.status == 3 and "PNG" in ended.sentence()
     assert listing(tmp_path) == before
+
+
+@pytest.mark.usefixtures("only_these_models")
+def test_terminal_refuses_a_comparison_that_memory_could_not_hold(source, tmp_path, monkeypatch):
+    monkeypatch.setattr("SuperResolutionLib.cli_disagreement.free_memory", lambda: 1000)
+    before = listing(tmp_path)
+    command = ("upscale", source, tmp_path / "sr.nrrd", "--model", GAN, "--disagreement", tmp_path / "map.nrrd")
+    ended = run_here(*command)
+    assert ended.status == 5 and "Comparing two results needs" in ended.sentence() and "--region" in ended.sentence()
+    assert listing(tmp_path) == before

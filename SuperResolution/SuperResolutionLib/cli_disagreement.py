@@ -66,15 +66,15 @@ def compare_results(
     Raises:
         SuperResolutionError: as ``upscale``.
     """
-    layout = plan(volume, card, options.region, options.axis).layout
+    job = plan(volume, second, options.region, options.axis)
+    layout = job.layout
     seen, place = layout.surroundings(MARGIN)
     wider = replace(options, bicubic=False, region=layout.with_window(seen), axis="ijk"[layout.axis])
     alone = seen == layout.window
     ours = first.sr if alone else upscale(volume, card, wider, part_of(advance, 0, 2)).sr
     other = upscale(volume, second, wider, advance if alone else part_of(advance, 1, 2)).sr
     pair = (ours, other) if second.family.endswith("-gan") else (other, ours)
-    gaps = plan(volume, second, None, options.axis).gaps
-    found = disagreement(*pair, second.scale, layout.axis, visible_difference(volume.array), gaps, place)
+    found = disagreement(*pair, second.scale, layout.axis, visible_difference(volume.array), job.gaps, place)
     first.report["disagreement"] = {"model": second.id, "weights_sha256": second.sha256, **found.summary}
     return found
 

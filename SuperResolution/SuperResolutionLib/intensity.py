@@ -74,7 +74,7 @@ def find_gaps(array: np.ndarray, mapping: IntensityMap, stated: Sequence[float] 
     Args:
         array: all voxels. mapping: theirs. stated: values that the file says are padding.
     """
-    finite = _finite_sample(array)
+    finite = finite_sample(array)
     padding = find_padding(finite, stated=stated) if finite.size else ()
     if array.dtype.kind != "f":
         return Gaps(padding)
@@ -83,7 +83,7 @@ def find_gaps(array: np.ndarray, mapping: IntensityMap, stated: Sequence[float] 
 
 
 def _percentiles(array: np.ndarray, low: float, high: float, stated: Sequence[float]) -> tuple[float, float]:
-    finite = _finite_sample(array)
+    finite = finite_sample(array)
     if finite.size == 0:
         raise DataError("The image holds no finite voxel: every value is NaN or infinite.")
     padding = find_padding(finite, low, high, stated)
@@ -95,7 +95,8 @@ def _percentiles(array: np.ndarray, low: float, high: float, stated: Sequence[fl
     return bottom, top
 
 
-def _finite_sample(array: np.ndarray) -> np.ndarray:
+def finite_sample(array: np.ndarray) -> np.ndarray:
+    """Evenly spaced finite values of a volume, all where they are few; none if it has none."""
     values = _sample(array)
     finite = values[np.isfinite(values)]
     return finite if finite.size else array[np.isfinite(array)]

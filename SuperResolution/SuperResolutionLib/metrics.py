@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from .intensity import finite_sample
 from .missing import Gaps, find_padding
 
 #: A slice whose values span less than this share of the data range holds nothing to judge and is left out.
@@ -83,7 +84,7 @@ def data_range(array: np.ndarray, modality: str = "") -> float:
     if array.dtype == np.uint8:
         return 255.0
     known = array[np.isfinite(array)]
-    padding = find_padding(known)
+    padding = find_padding(finite_sample(array))
     known = known[~Gaps(padding).mask(known)] if padding else known
     if modality == "CT" or (array.dtype.kind == "i" and known.min() <= -900):
         return CT_RANGE

@@ -3,6 +3,7 @@
 # No postponed annotations here: parameterNodeWrapper reads those of the parameter node class.
 import importlib
 import sys
+import unittest
 from typing import Annotated, Union
 
 import numpy as np
@@ -357,6 +358,7 @@ class SuperResolutionLogic(ScriptedLoadableModuleLogic):
             region = mrml_region.regionFromROI(inputVolume, roi)
         card = self.catalog.find(model, scale)
         options = Options(keepConsistent, makeBicubic, device, region, precision=precision)
+        bicubicVolume = bicubicVolume if makeBicubic else None
         target = Target(inputVolume, card, region, srVolume, bicubicVolume, allTimePoints)
         run = Upscaling(self.worker, card, options, target, progress, cancelled, completed)
         if waitForCompletion:
@@ -370,7 +372,10 @@ class SuperResolutionTest(ScriptedLoadableModuleTest):
 
     def runTest(self):
         slicer.mrmlScene.Clear()
-        self.test_upscale()
+        try:
+            self.test_upscale()
+        except unittest.SkipTest as reason:  # which Reload and Test would show as a failure
+            self.delayDisplay(f"Test skipped: {reason}")
 
     def test_upscale(self):
         if not isInstalled("torch"):

@@ -253,10 +253,14 @@ def _stopPlaying(node) -> None:
     for browser in slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode"):
         sequence = browser.GetSequenceNode(node)
         if sequence is not None:
-            # Without its proxy alone the browser would take the node as its proxy again.
-            with slicer.util.NodeModify(browser):
-                browser.RemoveProxyNode(node.GetID())
-                browser.RemoveSynchronizedSequenceNode(sequence.GetID())
+            leaveSequence(browser, sequence, node)
+
+
+def leaveSequence(browser, sequence, node) -> None:
+    """Take a sequence, and the node that shows it, out of a browser; both stay in the scene."""
+    node.RemoveAttribute("proxyNodeCopy")  # the browser would take a node of its own making out of the scene
+    with slicer.util.NodeModify(browser):
+        browser.RemoveSynchronizedSequenceNode(sequence.GetID())
 
 
 def _copyDisplay(inputNode, outputNode) -> None:
@@ -289,12 +293,11 @@ def _moveBesideInput(inputNode, outputNode) -> None:
 
 
 def removeVolume(node) -> None:
-    """Remove a volume node from the scene with what belongs to it."""
+    """Remove a volume node from the scene with what belongs to it: display, storage, place in the hierarchy."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     item = hierarchy.GetItemByDataNode(node)
     if item != hierarchy.GetInvalidItemID():  # the application would remove it, a bare scene does not
         hierarchy.RemoveItem(item, False)
-    displayNode = node.GetDisplayNode()
-    slicer.mrmlScene.RemoveNode(node)
-    if displayNode is not None:
-        slicer.mrmlScene.RemoveNode(displayNode)
+    for each in (node, node.GetDisplayNode(), node.GetStorageNode()):
+        if each is not None:
+            slicer.mrmlScene.RemoveNode(each)

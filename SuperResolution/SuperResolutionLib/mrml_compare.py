@@ -51,11 +51,12 @@ class Comparison(VTKObservationMixin):
         self._shownAs = None  # what the last fit was made for
         self._arguments = None
         self._flickered = False
-        self._busy = False
+        self._busy, self._waiting = False, None  # arguments of a call that came while views were built
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.NodeRemovedEvent, self._onNodeRemoved)
         self.addObserver(scene, scene.StartCloseEvent, self._onSceneStartClose)
-        self.addObserver(scene, scene.EndImportEvent, self._onSceneEndImport)
+        for event in (scene.EndImportEvent, scene.EndRestoreEvent):
+            self.addObserver(scene, event, self._onSceneLoaded)
 
     @property
     def shown(self) -> bool:
@@ -91,8 +92,9 @@ class Comparison(VTKObservationMixin):
         if obstacle:
             raise UsageError(obstacle)
         if self._busy:  # settling lets other events through
+            self._waiting = (inputNode, srNode, bicubicNode, original, difference, orientation, voxels)
             return
-        self._busy = True
+        self._busy, self._waiting = True, None
         try:
             before = self._volumes
             self._arguments = (inputNode, srNode, bicubicNode, original, difference, orientation, voxels)
@@ -108,7 +110,10 @@ class Comparison(VTKObservationMixin):
                 self._display.hold(alike, others, interpolate=not voxels, like=inputNode)
         finally:
             self._busy = False
-        self.catchUp()
+        if self._waiting is not None and self.shown:
+            self.show(*self._waiting)
+        else:
+            self.catchUp()
 
     def catchUp(self) -> None:
         """Answer what observers saw: volumes that changed, or that left the scene. While views are built it waits."""
@@ -220,7 +225,7 @@ class Comparison(VTKObservationMixin):
             self._end()
         self._difference.forget()
 
-    def _onSceneEndImport(self, _caller, _event) -> None:
+    def _onSceneLoaded(self, _caller, _event) -> None:
         self._display.restoreLoaded()
 
 

@@ -40,7 +40,7 @@ class Difference(VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self._changed = changed or self.catchUp
         self._nodes = None  # minuend, subtrahend, difference
-        self._computedFrom = None
+        self._computedFrom = self._seen = None  # stamps: of what it was computed, and of what was there last
         self.shown = False  # whether a change is answered by computing it anew, or by removing it
 
     @property
@@ -82,7 +82,7 @@ class Difference(VTKObservationMixin):
     def forget(self) -> None:
         """Look after no node from now on."""
         self.removeObservers()
-        self._nodes = self._computedFrom = None
+        self._nodes = self._computedFrom = self._seen = None
 
     def nodeRemoved(self, node) -> None:
         """A node left the scene: without one of its volumes the difference goes, too."""
@@ -94,18 +94,18 @@ class Difference(VTKObservationMixin):
             self.remove()
 
     def _watch(self, minuend, subtrahend, node) -> None:
-        self._nodes = (minuend, subtrahend, node)
+        self._nodes, self._seen = (minuend, subtrahend, node), _stamp(minuend, subtrahend)
         for each in (minuend, subtrahend):
             for event in (slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent, vtk.vtkCommand.ModifiedEvent):
                 self.addObserver(each, event, self._onInputModified)
 
     def _onInputModified(self, _caller, _event) -> None:
-        if _stamp(*self._nodes[:2]) != self._computedFrom:
+        if _stamp(*self._nodes[:2]) != self._seen:
             self._changed()
 
     def catchUp(self) -> None:
         """Compute the difference anew if its volumes changed, or remove it if nobody looks at it."""
-        if self._nodes is None or _stamp(*self._nodes[:2]) == self._computedFrom:
+        if self._nodes is None or _stamp(*self._nodes[:2]) == self._seen:
             return
         minuend, subtrahend, _node = self._nodes
         if not self.shown or differenceObstacle(minuend, subtrahend):
@@ -131,7 +131,7 @@ class Difference(VTKObservationMixin):
             ) from None
         fillNode(node, image, arrayToRAS(minuend))
         node.SetAndObserveTransformNodeID(minuend.GetTransformNodeID())
-        self._computedFrom = stamp
+        self._computedFrom = self._seen = stamp
         _setSymmetricWindow(node, values)
 
 

@@ -14,6 +14,7 @@ from .mrml import (
     fillNode,
     imageFromArray,
     isImageVolume,
+    leaveSequence,
     outputClass,
     outputName,
     outputsOf,
@@ -148,6 +149,19 @@ class TimeSeries:
         copyPresentation(self.proxyNode, node)
 
 
+def momentOf(node) -> str:
+    """The time point that a node shows of its sequence, such as "time 2.5 s"; empty if it shows none."""
+    series = timeSeriesOf(node)
+    if series is None:
+        return ""
+    shown = series.browserNode.GetSelectedItemNumber()
+    if not 0 <= shown < series.count:
+        return ""
+    # A sequence of another length than the browser's first one is looked up by value.
+    value = series.browserNode.GetMasterSequenceNode().GetNthIndexValue(shown)
+    return " ".join(part for part in (series.indexName or "time point", value, series.indexUnit) if part)
+
+
 def timeSeriesOf(node) -> TimeSeries | None:
     """The sequence of volumes that a node shows; None if it shows none."""
     if node is None:
@@ -166,8 +180,7 @@ def _removeSequence(node) -> None:
     shown = timeSeriesOf(node)
     if shown is None:
         return
-    shown.browserNode.RemoveProxyNode(node.GetID())
-    shown.browserNode.RemoveSynchronizedSequenceNode(shown.sequenceNode.GetID())
+    leaveSequence(shown.browserNode, shown.sequenceNode, node)
     storage = shown.sequenceNode.GetStorageNode()
     for each in (shown.sequenceNode, storage):
         if each is not None:

@@ -61,7 +61,9 @@ def orient(logic, volumeNode, orientation: str) -> None:
         return
     # Rotating to a volume finds the nearest of its planes: begin near the one that its slices lie in.
     sliceNode.SetOrientation(PLANES[int(np.argmax(np.abs(sliceNormal(volumeNode))))])
-    sliceNode.RotateToVolumePlane(volumeNode)
+    parent = volumeNode.GetParentTransformNode()
+    if parent is None or parent.IsTransformToWorldLinear():  # a bent volume has no one plane
+        sliceNode.RotateToVolumePlane(volumeNode)
 
 
 def fit(logic, center=None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from slicer.i18n import tr as _
 
 from SuperResolutionLib import mrml, mrml_region, mrml_sequence
-from SuperResolutionLib.errors import UsageError
+from SuperResolutionLib.errors import DataError, SuperResolutionError, UsageError
 from SuperResolutionPanel.target import originsOf, reusable
 
 
@@ -31,7 +31,7 @@ def argumentsOf(chosen, sliceNode) -> dict:
         "model": chosen.modelFamily,
         "scale": chosen.scale,
         "srVolume": reusable(chosen.srVolume, chosen.inputVolume, origins[0]),
-        "bicubicVolume": reusable(chosen.bicubicVolume, chosen.inputVolume, origins[1]),
+        "bicubicVolume": reusable(chosen.bicubicVolume, chosen.inputVolume, origins[1]) if chosen.makeBicubic else None,
         "makeBicubic": chosen.makeBicubic,
         "keepConsistent": chosen.keepConsistent,
         "device": chosen.device,
@@ -39,6 +39,19 @@ def argumentsOf(chosen, sliceNode) -> dict:
         "region": region,
         "allTimePoints": allTimePoints,
     }
+
+
+def outputObstacle(chosen, sliceNode) -> str:
+    """One sentence that says why a chosen output volume cannot take the result; empty if it can."""
+    try:
+        arguments = argumentsOf(chosen, sliceNode)
+    except SuperResolutionError:  # of the input or its part, which are told elsewhere
+        return ""
+    try:
+        mrml.checkOutputNodes(chosen.inputVolume, arguments["srVolume"], arguments["bicubicVolume"])
+    except DataError as error:
+        return str(error)
+    return ""
 
 
 def timePointsOf(inputVolume) -> int:

@@ -17,12 +17,12 @@ from slicer.util import NodeModify
 from SuperResolutionLib import mrml
 from SuperResolutionLib.errors import SuperResolutionError
 from SuperResolutionLib.recommend import can_take, card_at
-from SuperResolutionPanel.choices import regionOf, timePointsOf
+from SuperResolutionPanel.choices import outputObstacle, regionOf, timePointsOf
 from SuperResolutionPanel.extent import Extent
 from SuperResolutionPanel.lists import deviceItems, fill, precisionItems
 from SuperResolutionPanel.modelfolder import ModelFolder
 from SuperResolutionPanel.modellist import familyItems, modalityOf
-from SuperResolutionPanel.outlook import Outlook, breakable, durationText, outlook
+from SuperResolutionPanel.outlook import Outlook, breakable, durationText, literal, outlook
 from SuperResolutionPanel.upscaling import ADDING
 from SuperResolutionPanel.watch import Watch
 
@@ -110,7 +110,7 @@ class Form:
         """Say anew what Upscale would give: the region moved, the slice changed, a run was measured."""
         self.outlook = self._foresee()
         obstacle = self.obstacle()
-        self._ui.outlookLabel.text = self.outlook.line or obstacle
+        self._ui.outlookLabel.text = breakable(obstacle or self.outlook.line)
         self._ui.warningLabel.text = breakable("\n".join(f"\u26a0 {warning}" for warning in self.outlook.warnings))
         self._ui.warningLabel.visible = bool(self.outlook.warnings)
         if not self._isRunning:
@@ -125,7 +125,7 @@ class Form:
             return _("No model is installed.")
         if not can_take(card, self._channels):
             return _("This model needs a color volume; choose another model.")
-        return self.outlook.refusal
+        return self.outlook.refusal or outputObstacle(self._parameterNode, self._sliceNode())
 
     def showReady(self) -> None:
         """The button starts a run, or says on hover why it cannot."""
@@ -163,7 +163,7 @@ class Form:
     def _showButton(self, obstacle: str) -> None:
         self._ui.applyButton.text = _("Upscale")
         self._ui.applyButton.enabled = not obstacle
-        self._ui.applyButton.toolTip = obstacle or _("Create the super-resolved volume.")
+        self._ui.applyButton.toolTip = literal(obstacle) or _("Create the super-resolved volume.")
 
     def _foresee(self) -> Outlook:
         chosen, card = self._parameterNode, self._card()

@@ -40,7 +40,10 @@ class Target:
         if allTimePoints and self._series is None:
             sentence = _("The volume {name} shows no sequence, so there are no time points to upscale.")
             raise UsageError(sentence.format(name=inputVolume.GetName()))
-        self._part = mrml_region.partOf(inputVolume, region)
+        moment = mrml_sequence.momentOf(inputVolume) if self._series is None else ""
+        self._part = " ".join(part for part in (mrml_region.partOf(inputVolume, region), moment) if part)
+        # A volume that shows a sequence may be played on during the run: its voxels were taken at the start.
+        self._stamp = None if self._series is not None or moment else _stampOf(inputVolume)
         self._origins = originsOf(inputVolume, card.family, card.scale, region, allTimePoints)
         self.count = 1 if self._series is None else self._series.count
 
@@ -49,12 +52,14 @@ class Target:
         return mrml.volumeFromNode(self._input, copy=False) if self._series is None else self._series.volume(index)
 
     def checkPresence(self) -> None:
-        """Raise DataError if a node of the run has left the scene."""
+        """Raise DataError if a node of the run has left the scene, or the input is no longer what was upscaled."""
         inputs = [self._input]
         if self._series is not None:
             inputs += [self._series.sequenceNode, self._series.browserNode]
         if any(_isGone(node) for node in inputs):
             raise DataError(_("The input volume was removed from the scene, so its result has no place there."))
+        if self._stamp not in (None, _stampOf(self._input)):
+            raise DataError(_("The input volume was changed during the run; upscale it again."))
         if self._series is not None and self._series.count != self.count:
             raise DataError(_("The sequence was changed during the run; upscale it again."))
         for node in self._outputs:
@@ -70,23 +75,27 @@ class Target:
             nodes = mrml.addResult(self._input, results[0], *self._outputs, part=self._part)
         for node, origin in zip(nodes, self._origins):
             if node is not None:
-                node.SetNodeReferenceID(INPUT_REFERENCE, self._input.GetID())
+                _bearer(node).SetNodeReferenceID(INPUT_REFERENCE, self._input.GetID())
                 _bearer(node).SetAttribute(ORIGIN_ATTRIBUTE, json.dumps(origin))
         return nodes
 
 
 def originsOf(inputVolume, family: str, scale: int, region, allTimePoints: bool) -> tuple[list, list]:
-    """What the SR and the bicubic volume of a run are made of, besides their input: model, scale, part, sequence."""
+    """What the SR and the bicubic volume of a run are made of, besides their input: model, scale, part, time point.
+
+    The time point is True for all of them, False where there is no sequence.
+    """
     size = inputVolume.GetImageData().GetDimensions()
     part = [[0, length] for length in size] if region is None else [[int(start), int(stop)] for start, stop in region]
-    return [family, scale, part, bool(allTimePoints)], ["", scale, part, bool(allTimePoints)]
+    moment = bool(allTimePoints) or mrml_sequence.momentOf(inputVolume) or False
+    return [family, scale, part, moment], ["", scale, part, moment]
 
 
 def reusable(node, inputVolume, origin: list):
     """An output node if a result of this origin may replace what it holds; None if that is another result."""
     if node is None or _originOf(node) is None:
         return node
-    isSame = _originOf(node) == origin and node.GetNodeReference(INPUT_REFERENCE) is inputVolume
+    isSame = _originOf(node) == origin and _bearer(node).GetNodeReference(INPUT_REFERENCE) is inputVolume
     return node if isSame else None
 
 
@@ -94,14 +103,21 @@ def twinOf(srVolume, bicubicVolume):
     """The bicubic volume, unless it is known to be of another input or part than the super-resolved one."""
     if bicubicVolume is None or None in (_originOf(srVolume), _originOf(bicubicVolume)):
         return bicubicVolume
-    inputs = [node.GetNodeReference(INPUT_REFERENCE) for node in (srVolume, bicubicVolume)]
+    inputs = [_bearer(node).GetNodeReference(INPUT_REFERENCE) for node in (srVolume, bicubicVolume)]
     return bicubicVolume if inputs[0] is inputs[1] and _originOf(srVolume)[1:] == _originOf(bicubicVolume)[1:] else None
 
 
 def inputOf(srVolume, otherwise):
-    """The volume that a result was made of, None if it is gone; ``otherwise`` for what is no result of the panel."""
-    isResult = srVolume is not None and _originOf(srVolume) is not None
-    return srVolume.GetNodeReference(INPUT_REFERENCE) if isResult else otherwise
+    """The volume that a result was made of, None if it is gone or shows another time point by now.
+
+    ``otherwise`` for what is no result of the panel.
+    """
+    origin = _originOf(srVolume) if srVolume is not None else None
+    if origin is None:
+        return otherwise
+    node = _bearer(srVolume).GetNodeReference(INPUT_REFERENCE)
+    isPlayedOn = node is not None and isinstance(origin[3], str) and origin[3] != mrml_sequence.momentOf(node)
+    return None if isPlayedOn else node
 
 
 def _originOf(node) -> list | None:
@@ -113,6 +129,12 @@ def _bearer(node):
     # A node that shows a sequence loses its attributes with every time point.
     series = mrml_sequence.timeSeriesOf(node)
     return node if series is None else series.sequenceNode
+
+
+def _stampOf(node) -> tuple:
+    """Differs before and after a change of voxels or place."""
+    image = node.GetImageData()
+    return image, image.GetMTime() if image is not None else 0, mrml.ijkToRAS(node).tobytes()
 
 
 def _isGone(node) -> bool:

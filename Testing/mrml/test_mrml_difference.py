@@ -162,3 +162,22 @@ def test_withoutMemoryNothingIsLeft(pair, difference, monkeypatch, scene):
     with pytest.raises(ResourceError, match="not enough memory for the difference"):
         difference.of(*pair)
     assert countByClass(scene) == before
+
+
+def test_aLoadedDifferenceStaysUntilVoxelsChange(pair, difference, scene):
+    node = difference.of(*pair)
+    difference.forget()
+    loaded = mrml_difference.Difference()
+    loaded.adopt(*pair)
+    pair[0].SetName("mine")
+    assert scene.IsNodePresent(node) and loaded.node is node
+    slicer.util.updateVolumeFromArray(pair[0], slicer.util.arrayFromVolume(pair[0]) + 1)
+    assert not scene.IsNodePresent(node)
+
+
+def test_aRemovedDifferenceLeavesNoStorageBehind(pair, difference, scene):
+    node = difference.of(*pair)
+    node.AddDefaultStorageNode()
+    before = countByClass(scene)["vtkMRMLVolumeArchetypeStorageNode"]
+    difference.remove()
+    assert countByClass(scene).get("vtkMRMLVolumeArchetypeStorageNode", 0) == before - 1

@@ -130,3 +130,22 @@ def test_aLensShowsTheSamePlaceLarger(pair):
     ]
     assert pixels[0] == pytest.approx(4 * pixels[1])
     mrml_offscreen.removeSliceLogic(application, lens)
+
+
+def test_aBentVolumeIsShownInThePlaneNearestToItsSlices(pair, scene, capfd):
+    import vtk
+
+    bending = vtk.vtkThinPlateSplineTransform()
+    points = [vtk.vtkPoints(), vtk.vtkPoints()]
+    for x, y, z in [(0, 0, 0), (40, 0, 0), (0, 40, 0), (0, 0, 60), (40, 40, 60)]:
+        points[0].InsertNextPoint(x, y, z)
+        points[1].InsertNextPoint(x + 0.02 * y * y, y, z)
+    bending.SetSourceLandmarks(points[0])
+    bending.SetTargetLandmarks(points[1])
+    transform = scene.AddNewNodeByClass("vtkMRMLTransformNode")
+    transform.SetAndObserveTransformToParent(bending)
+    pair.nodes[0].SetAndObserveTransformNodeID(transform.GetID())
+    mrml_views.orient(pair.logics[0], pair.nodes[0], "volume")
+    matrix = slicer.util.arrayFromVTKMatrix(pair.logics[0].GetSliceNode().GetSliceToRAS())
+    np.testing.assert_array_equal(np.abs(matrix[:3, :3]).max(axis=0), 1)
+    assert "non-linear" not in capfd.readouterr().err

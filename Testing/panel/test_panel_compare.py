@@ -376,3 +376,30 @@ def test_nothingIsBuiltWhileAResultIsAdded(opened, layoutManager):
     assert names(layoutManager) == before
     (difference,) = slicer.util.getNodes("*minus bicubic*").values()
     assert difference.GetImageData().GetDimensions() == opened.sr.GetImageData().GetDimensions() == (16, 12, 2)
+
+
+def test_aChoiceMadeWhileViewsAreBuiltIsKept(opened, layoutManager):
+    opened.view.show()
+    settle, waiting = opened.view._comparison._settle, [opened.ui.differenceCheckBox.click]
+
+    def clickMeanwhile():
+        if waiting:
+            waiting.pop()()
+        settle()
+
+    opened.view._comparison._settle = clickMeanwhile
+    opened.ui.originalCheckBox.click()
+    assert len(names(layoutManager)) == 4 and any("minus bicubic" in name for name in names(layoutManager))
+
+
+def test_aSceneViewBringsNoSquaresBack(opened, layoutManager, scene):
+    import slicer
+
+    scene.RegisterNodeClass(slicer.vtkMRMLSceneViewNode())
+    sceneView = scene.AddNewNodeByClass("vtkMRMLSceneViewNode", "view")
+    opened.view.show()
+    assert not opened.sr.GetDisplayNode().GetInterpolate()
+    sceneView.StoreScene()
+    opened.view.hide()
+    sceneView.RestoreScene()
+    assert opened.sr.GetDisplayNode().GetInterpolate()

@@ -269,14 +269,57 @@ def test_panelIsReadyBeforeTheDialogOpens(openPanel, addVolume, worker, monkeypa
     assert seen == [True]
 
 
-def test_outputOfAnotherKindIsRefusedBeforeTheRun(openPanel, addVolume, worker, errorsShown):
-    addVolume()
+def test_outputThatCannotTakeTheResultIsToldOnTheButton(openPanel, addVolume, worker, firstUse):
+    volume = addVolume()
     fundus = addVolume("fundus", channels=3)
     widget = openPanel()
-    widget.ui.srVolumeSelector.setCurrentNode(fundus)
+    chosen = widget._parameterNode
+    for srVolume, bicubicVolume, words in (
+        (fundus, None, "of another kind"),
+        (volume, None, "'CT head' is the input"),
+        (None, volume, "'CT head' is the input"),
+    ):
+        chosen.srVolume, chosen.bicubicVolume = srVolume, bicubicVolume
+        assert not widget.ui.applyButton.enabled and words in widget.ui.applyButton.toolTip
+        assert words in widget.ui.outlookLabel.text
+    assert worker.calls == [] and firstUse.asked == 0
+    chosen.makeBicubic = False  # it is not written then
+    assert widget.ui.applyButton.enabled
     clickUpscale(widget)
-    assert worker.calls == []
-    assert "of another kind" in errorsShown[0]
+    assert len(worker.calls) == 1
+
+
+def test_bicubicVolumeThatIsNotWrittenMayGo(openPanel, addVolume, worker, scene, errorsShown):
+    addVolume()
+    widget = openPanel()
+    clickUpscale(widget)
+    widget._parameterNode.makeBicubic = False
+    former = widget._parameterNode.bicubicVolume
+    worker.onPoll = lambda step: scene.RemoveNode(former) if step == 1 else None
+    clickUpscale(widget)
+    assert errorsShown == [] and "Created CT head SR x4" in widget.ui.statusLabel.text
+
+
+@pytest.mark.parametrize("change", ["hardened", "voxels"])
+def test_inputChangedWhileRunning(openPanel, addVolume, worker, scene, errorsShown, change):
+    import slicer
+    import vtk
+
+    volume = addVolume()
+
+    def onPoll(step):
+        if step == 1 and change == "hardened":
+            matrix = vtk.vtkMatrix4x4()
+            matrix.SetElement(0, 3, 100)
+            volume.ApplyTransformMatrix(matrix)
+        elif step == 1:
+            slicer.util.updateVolumeFromArray(volume, np.zeros((3, 5, 7), np.int16))
+
+    worker.onPoll = onPoll
+    widget = openPanel()
+    clickUpscale(widget)
+    assert errorsShown == ["The input volume was changed during the run; upscale it again."]
+    assert widget._parameterNode.srVolume is None
 
 
 def test_inputDeletedWhileRunning(openPanel, addVolume, worker, scene, errorsShown):

@@ -143,3 +143,41 @@ def test_tickIsOfNoConsequenceForAPlainVolume(openPanel, addVolume, worker):
     widget._parameterNode.allTimePoints = True
     clickUpscale(widget)
     assert len(worker.calls) == 1 and "Created" in widget.ui.statusLabel.text
+
+
+def test_eachTimePointHasAResultOfItsOwn(openPanel, heart, worker, layoutManager):
+    import slicer
+
+    proxy, _arrays = heart
+    browser = mrml_sequence.timeSeriesOf(proxy).browserNode
+    widget = openPanel()
+    chosen = widget._parameterNode
+    clickUpscale(widget)
+    first = chosen.srVolume
+    assert first.GetName().endswith("SR x4 time 0 s")
+    browser.SetSelectedItemNumber(2)
+    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+    assert widget._compareView._inputVolume() is None, "the input shows another time point than the result"
+    clickUpscale(widget)
+    assert chosen.srVolume is not first and chosen.srVolume.GetName().endswith("SR x4 time 1 s")
+    assert slicer.util.arrayFromVolume(first).mean() == 10 and slicer.util.arrayFromVolume(chosen.srVolume).mean() == 30
+    assert widget._compareView._inputVolume() is proxy
+    second = chosen.srVolume
+    clickUpscale(widget)
+    assert chosen.srVolume is second
+
+
+def test_sequenceMayBePlayedOnDuringTheRun(openPanel, heart, worker, errorsShown):
+    import slicer
+
+    browser = mrml_sequence.timeSeriesOf(heart[0]).browserNode
+
+    def onPoll(step):
+        if step == 1:
+            browser.SetSelectedItemNumber(1)
+            slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+
+    worker.onPoll = onPoll
+    widget = openPanel()
+    clickUpscale(widget)
+    assert errorsShown == [] and slicer.util.arrayFromVolume(widget._parameterNode.srVolume).mean() == 10

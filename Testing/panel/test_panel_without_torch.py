@@ -79,3 +79,4 @@ def test_whatSlicersOwnTestsComputeIsSkipped(module, monkeypatch):
         assert computing and all(isSkipped(case, each) for each in computing)
     with pytest.raises(unittest.SkipTest, match="needs torch"):
         module.SuperResolutionTest().test_upscale()
+    module.SuperResolutionTest().runTest()  # Reload and Test, which would show the skip as a failure

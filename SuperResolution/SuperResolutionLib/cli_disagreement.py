@@ -14,6 +14,7 @@ from .cli_output import part_of
 from .errors import DataError, ModelError, ResourceError
 from .fidelity import Disagreement, disagreement, visible_difference
 from .forecast import MEMORY_SHARE
+from .missing import stated_padding
 from .plan import CONSISTENCY_REACH, plan
 from .upscaler import Options, UpscaleResult, upscale
 from .volume import Volume
@@ -74,7 +75,8 @@ def compare_results(
     ours = first.sr if alone else upscale(volume, card, wider, part_of(advance, 0, 2)).sr
     other = upscale(volume, second, wider, advance if alone else part_of(advance, 1, 2)).sr
     pair = (ours, other) if second.family.endswith("-gan") else (other, ours)
-    found = disagreement(*pair, second.scale, layout.axis, visible_difference(volume.array), job.gaps, place)
+    threshold = visible_difference(volume.array, stated_padding(volume.source))
+    found = disagreement(*pair, second.scale, layout.axis, threshold, job.gaps, place)
     first.report["disagreement"] = {"model": second.id, "weights_sha256": second.sha256, **found.summary}
     return found
 

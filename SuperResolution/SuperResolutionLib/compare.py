@@ -10,7 +10,7 @@ from .catalog import ModelCard
 from .errors import DataError
 from .intensity import store
 from .metrics import data_range, volume_scores
-from .missing import fill_missing
+from .missing import fill_missing, stated_padding
 from .plan import Job, plan, slice_planes
 from .upscaler import Options, Progress, UpscaleResult, upscale
 from .volume import Volume
@@ -75,7 +75,7 @@ def degrade_and_enlarge(
         "bicubic consistent": consistent_bicubic(small, whole),
         "model": slice_planes(result.sr.array, whole.axis),
     }
-    peak = data_range(reference.array, reference.source.get("Modality", ""))
+    peak = data_range(reference.array, reference.source.get("Modality", ""), stated_padding(reference.source))
     return Enlarged(whole, low, planes, {name: images[name] for name in METHODS}, result, peak)
 
 

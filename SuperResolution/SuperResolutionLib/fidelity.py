@@ -14,6 +14,7 @@ in Medical Image Translation*, MICCAI 2018.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,12 +22,16 @@ import numpy as np
 from .errors import DataError
 from .geometry import shift
 from .intensity import choose_map
-from .missing import Gaps, fill_missing
+from .missing import Gaps, fill_missing, stated_padding
 from .plan import Window, slice_planes
 from .volume import Volume
 
 #: A difference counts above this share of the image's contrast, the distance between its percentiles 0.1 and 99.9.
 VISIBLE = 0.01
+
+
+#: How far into a gap, in voxels of the input, means of its surroundings are taken.
+BRIDGED = 16
 
 
 class ConsistencyResidual:
@@ -39,9 +44,11 @@ class ConsistencyResidual:
 
     def add(self, residual: np.ndarray) -> None:
         """Residuals of one slice, any shape; one that is no number counts as infinite."""
-        values = np.abs(residual, dtype=np.float32).reshape(-1)
+        values = np.abs(residual).reshape(-1)
         values[np.isnan(values)] = np.inf
-        self._counts += np.bincount(values.view(np.uint32) >> 13, minlength=self._counts.size)
+        with np.errstate(over="ignore"):
+            counted = values.astype(np.float32)
+        self._counts += np.bincount(counted.view(np.uint32) >> 13, minlength=self._counts.size)
         self._largest = max(self._largest, float(values.max()))
         self._above += int(np.count_nonzero(values > 1.0))
         self._number += values.size
@@ -109,7 +116,7 @@ def disagreement(
     """
     _check_pair(fidelity, gan, scale, axis)
     if threshold is None:
-        threshold = visible_difference(fidelity.array)
+        threshold = visible_difference(fidelity.array, stated_padding(fidelity.source))
     planes = [slice_planes(volume.array, axis) for volume in (fidelity, gan)]
     height, width = planes[0].shape[2:]
     (top, bottom), (left, right) = place or ((0, height // scale), (0, width // scale))
@@ -119,13 +126,15 @@ def disagreement(
     contested = np.empty(strength.shape, bool)
     largest = shrunk = 0.0
     for index, pair in enumerate(zip(*planes)):
-        filled, missing = zip(*(fill_missing(plane, gaps) for plane in pair))
+        missing = np.logical_or(*((gaps or Gaps()).mask(plane) for plane in pair))
+        filled = [_bridge_blocks(plane, missing, scale) for plane in pair]
         difference, shared, rest = compare_details(*filled, scale)
-        strength[index] = local_strength(difference, scale)[high]
-        contested[index] = (strength[index] > threshold) & (strength[index] > local_strength(shared, scale)[high])
-        largest = max(largest, float(np.abs(difference[high]).max()))
+        strength[index] = local_strength(difference, scale, missing)[high]
+        bar = np.maximum(threshold, local_strength(shared, scale, missing)[high])
+        contested[index] = strength[index] > bar
+        largest = max(largest, float(np.where(missing, 0, np.abs(difference))[high].max()))
         shrunk = max(shrunk, float(np.abs(rest[low]).max()))
-        strength[index][np.logical_or(*missing).any(axis=0)[high]] = np.nan
+        strength[index][missing.any(axis=0)[high]] = np.nan
     contested &= np.isfinite(strength)
     known = strength[np.isfinite(strength)]
     if known.size == 0:
@@ -147,13 +156,15 @@ def disagreement(
     return Disagreement(volume, np.moveaxis(contested, 0, 2 - axis), summary)
 
 
-def visible_difference(array: np.ndarray) -> float:
+def visible_difference(array: np.ndarray, stated: Sequence[float] = ()) -> float:
     """``VISIBLE`` of an image's contrast, in its units; in integer images at least one unit.
+
+    ``stated`` is what the file says is padding.
 
     Raises:
         DataError: if no voxel is finite.
     """
-    visible = VISIBLE * choose_map(array, {"mapping": "percentile"}).width
+    visible = VISIBLE * choose_map(array, {"mapping": "percentile"}, stated).width
     return visible if array.dtype.kind == "f" else max(visible, 1.0)
 
 
@@ -174,16 +185,39 @@ def compare_details(first: np.ndarray, second: np.ndarray, scale: int) -> tuple[
     return (pair[1] - pair[0]).numpy(), details.mean(dim=0).numpy(), (low[1] - low[0]).numpy()
 
 
-def local_strength(values: np.ndarray, scale: int) -> np.ndarray:
+def local_strength(values: np.ndarray, scale: int, missing: np.ndarray | None = None) -> np.ndarray:
     """Root mean square of (c, h, w) over components and the square of 2 * scale + 1 pixels around each pixel, (h, w).
 
-    At the border the mean is over what there is.
+    The mean is over what there is: nothing beyond the border, nor where ``missing`` (c, h, w) says so; 0 of nothing.
     """
     import torch
     import torch.nn.functional as F
 
-    power = torch.from_numpy(np.square(values, dtype=np.float64).mean(axis=0))[None, None]
-    return F.avg_pool2d(power, 2 * scale + 1, 1, scale, count_include_pad=False)[0, 0].sqrt().numpy()
+    known = np.ones(values.shape, bool) if missing is None else ~missing
+    both = np.stack([np.where(known, np.square(values, dtype=np.float64), 0).sum(axis=0), known.sum(axis=0)])
+    power, count = F.avg_pool2d(torch.from_numpy(both.astype(np.float64))[None], 2 * scale + 1, 1, scale)[0]
+    return (power / count.clamp(min=1e-12)).sqrt().numpy()
+
+
+def _bridge_blocks(plane: np.ndarray, missing: np.ndarray, scale: int) -> np.ndarray:
+    """A slice (c, h, w) of a result whose missing voxels, each a block in it, add no detail of their own, float64.
+
+    They become the bicubic enlargement of means around them, so that the neighbours of a gap say what they would say
+    without it.
+    """
+    import torch
+
+    from .resampling import bicubic_upsample
+
+    values = plane.astype(np.float64)
+    if not missing.any():
+        return values
+    channels, height, width = plane.shape
+    blocks = channels, height // scale, scale, width // scale, scale
+    count = (~missing).reshape(blocks).sum(axis=(2, 4))
+    total = np.where(missing, 0, values).reshape(blocks).sum(axis=(2, 4))
+    small, _ = fill_missing(np.where(count > 0, total / np.maximum(count, 1), np.nan), far=BRIDGED)
+    return np.where(missing, bicubic_upsample(torch.from_numpy(small)[None], scale)[0].numpy(), values)
 
 
 def _check_pair(fidelity: Volume, gan: Volume, scale: int, axis: int) -> None:

@@ -7,6 +7,7 @@ of it, with a data range that is fixed by the reference volume; a volume's figur
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -69,22 +70,23 @@ def _window(reference: np.ndarray) -> dict:
     shortest = min(reference.shape[:2])
     channel_axis = 2 if reference.ndim == 3 else None
     if shortest < 11:
-        return {"channel_axis": channel_axis, "win_size": shortest - 1 + shortest % 2}
+        size = shortest - 1 + shortest % 2  # of one pixel there is no sample covariance
+        return {"channel_axis": channel_axis, "win_size": size, "use_sample_covariance": size > 1}
     gaussian = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
     return {"channel_axis": channel_axis, **gaussian}
 
 
-def data_range(array: np.ndarray, modality: str = "") -> float:
+def data_range(array: np.ndarray, modality: str = "", stated: Sequence[float] = ()) -> float:
     """The peak that PSNR and SSIM refer to, from the reference volume.
 
     255 for uint8; 4096 for CT, known by its modality or by a signed integer type that reaches -900 or below; else the
     distance between the percentiles 0.1 and 99.9, or where they are the same all that is between the least and the
-    most. Values that are not finite or padding do not count.
+    most. Values that are not finite or padding do not count; ``stated`` is what the file says is padding.
     """
     if array.dtype == np.uint8:
         return 255.0
     known = array[np.isfinite(array)]
-    padding = find_padding(finite_sample(array))
+    padding = find_padding(finite_sample(array), stated=stated)
     known = known[~Gaps(padding).mask(known)] if padding else known
     if modality == "CT" or (array.dtype.kind == "i" and known.min() <= -900):
         return CT_RANGE

@@ -47,9 +47,15 @@ class Gaps:
 
     def told(self) -> str:
         """What they are, in words."""
-        if not self.padding:
-            return "NaN, infinite or out of all reach"
-        return "padding of " + " and ".join(f"{value:g}" for value in self.padding)
+        kinds = ["padding of " + " and ".join(f"{value:g}" for value in self.padding)] if self.padding else []
+        # Only floating types have limits.
+        kinds += ["NaN, infinite or out of all reach"] if np.isfinite(self.low) or not kinds else []
+        return "; or ".join(kinds)
+
+
+def stated_padding(source: dict[str, str]) -> list[float]:
+    """The values that a volume's ``source`` names as padding."""
+    return [float(value) for value in source.get("Padding", "").split()]
 
 
 def find_padding(
@@ -91,13 +97,14 @@ def _far_ends(values: np.ndarray, low: float, high: float, stated: Sequence[floa
     return []
 
 
-def fill_missing(plane: np.ndarray, gaps: Gaps | None = None) -> tuple[np.ndarray, np.ndarray]:
+def fill_missing(plane: np.ndarray, gaps: Gaps | None = None, far: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Replace the voxels of a plane (c, h, w) that hold no measurement so that a network can take it.
 
     Each becomes the mean of those among the eight around it that hold one, otherwise the plane's median, otherwise 0.
 
     Args:
         gaps: which they are; None means those that are not finite.
+        far: how many voxels from the others means are taken, each ring of those of the ring before.
 
     Returns:
         The plane without them, and the mask (c, h, w) of where they were.
@@ -105,17 +112,23 @@ def fill_missing(plane: np.ndarray, gaps: Gaps | None = None) -> tuple[np.ndarra
     missing = (gaps or Gaps()).mask(plane)
     if not missing.any():
         return plane, missing
-    known = np.where(missing, 0, plane).astype(np.float64)
-    height, width = plane.shape[1:]
-    around = [(y, x) for y in range(3) for x in range(3)]
-    values, counts = (np.pad(part, ((0, 0), (1, 1), (1, 1))) for part in (known, (~missing).astype(np.float64)))
-    total = sum(values[:, y : y + height, x : x + width] for y, x in around)
-    count = sum(counts[:, y : y + height, x : x + width] for y, x in around)
     fallback = np.median(plane[~missing]) if not missing.all() else 0.0
-    mean = np.where(count > 0, total / np.maximum(count, 1), fallback)
+    filled, left = np.where(missing, 0, plane).astype(np.float64), missing
+    for _ in range(far):
+        total, count = _around(filled), _around((~left).astype(np.float64))
+        ring = left & (count > 0)
+        filled[ring], left = total[ring] / count[ring], left & ~ring
+    filled[left] = fallback
     if plane.dtype.kind != "f":
-        mean = np.rint(mean)
-    return np.where(missing, mean, plane).astype(plane.dtype), missing
+        filled = np.rint(filled)
+    return np.where(missing, filled, plane).astype(plane.dtype), missing
+
+
+def _around(planes: np.ndarray) -> np.ndarray:
+    """The sum over the three by three voxels around each; beyond the border there is nothing."""
+    height, width = planes.shape[1:]
+    padded = np.pad(planes, ((0, 0), (1, 1), (1, 1)))
+    return sum(padded[:, y : y + height, x : x + width] for y in range(3) for x in range(3))
 
 
 def put_missing_back(enlarged: np.ndarray, plane: np.ndarray, missing: np.ndarray, scale: int) -> np.ndarray:

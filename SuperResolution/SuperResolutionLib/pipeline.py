@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
 
     from .backends.torch_backend import Wait, WaitForSlice
 
-#: Pixels of the input that go through the network at once, in slices that are smaller than that. On a CPU their maps
-#: should stay in the cache, on a graphics card they should be worth a launch.
+#: Pixels of the input that go through the network at once, in slices that are smaller than that, at x4 and less; at
+#: more those that become as many pixels. On a CPU their maps should stay in the cache, on a graphics card they should
+#: be worth a launch.
 BATCH_PIXELS, BATCH_PIXELS_GPU = 2**16, 2**20
 
 #: Batches that may wait to be finished.
@@ -37,13 +39,44 @@ WAITING = 2
 Finished = tuple[int, np.ndarray, np.ndarray, "np.ndarray | None"]
 
 
+@dataclass(frozen=True)
+class Batch:
+    """How much goes through the network at once: ``slices``, and of their images (a grey network takes the components
+    of a colour slice one by one) so many ``planes``."""
+
+    slices: int
+    planes: int
+
+
+def batch_of(job: Job, model, channels: int, batches: bool, seen: Window) -> Batch:
+    """The batch of a run; the arguments are those of ``Pipeline``."""
+    components = job.layout.channels
+    if not batches:
+        return Batch(1, components // channels)
+    (top, bottom), (left, right) = seen
+    pixels = (bottom - top) * (right - left)
+    most = (BATCH_PIXELS if model.device == "cpu" else BATCH_PIXELS_GPU) * 16 // max(16, job.scale**2)
+    slices = max(1, min(len(job.slices), most // (pixels * components)))
+    return Batch(slices, min(slices * components // channels, max(1, most // pixels)))
+
+
+def working_bytes(job: Job, model, batch: Batch, seen: Window, rows: int) -> int:
+    """Rough upper estimate of the memory that a run takes beside its outputs."""
+    height, width = (stop - start for start, stop in seen)
+    voxels = height * width * job.scale**2 * job.layout.channels
+    # In float32, of a slice what it is finished with, and of a batch the enlargements; in the type of the output the
+    # finished slices of this batch and of those that wait, bicubic ones as well.
+    after = 6 * 4 + batch.slices * (4 + 2 * job.dtype.itemsize * (1 + WAITING))
+    return model.working_bytes(batch.planes, height, width, rows) + voxels * after
+
+
 class Pipeline:
     """One run.
 
     Args:
         job: what is to be done. model: see ``backends.torch_backend.TorchModel``.
         channels: of the images that the network takes; a grey one gets each channel of a colour slice as an image.
-        batches: whether the model takes several planes at once.
+        batches: whether the model takes several planes at once. batch: see ``batch_of``.
         skip_constant, consistent, bicubic: see ``upscaler.Options``.
         seen, place: see ``Layout.surroundings``. rows: of a strip.
         open_sink: makes the sinks. provenance: of what is put into each. clock: for progress.
@@ -59,6 +92,7 @@ class Pipeline:
         model,
         channels: int,
         batches: bool,
+        batch: Batch,
         skip_constant: bool,
         consistent: bool,
         bicubic: bool,
@@ -69,7 +103,8 @@ class Pipeline:
         provenance: dict[str, dict[str, str]],
         clock: Clock,
     ):
-        self._job, self._model, self._channels, self._batches = job, model, channels, batches
+        self._job, self._model, self._channels = job, model, channels
+        self._batches, self._batch = batches, batch
         self._consistent, self._bicubic, self._clock = consistent, bicubic, clock
         self._seen, self._place, self._rows = seen, place, rows
         self.sr = open_sink("sr", job, provenance["sr"])
@@ -82,7 +117,9 @@ class Pipeline:
         self.network_seconds, self.pixels = 0.0, 0
         self._detail = consistent and batches and model.adds_bicubic
         skips = skip_constant and batches
-        boxes = find_boxes(job.slices, seen, model.reach, not model.global_gates, job.gaps) if skips else None
+        boxes = (
+            find_boxes(job.slices, seen, model.reach, not model.global_gates, job.gaps, clock.check) if skips else None
+        )
         one_size = getattr(model, "backend", "torch") != "torch"
         self._skipping = Skipping(self._through_network, model.scale, boxes, model.reach, one_size)
 
@@ -94,7 +131,7 @@ class Pipeline:
 
     def run(self) -> None:
         count = len(self._job.slices)
-        at_once, on_cpu = self._slices_at_once(), self._model.device == "cpu"
+        at_once, on_cpu = self._batch.slices, self._model.device == "cpu"
         pending: deque = deque()
         try:
             with ThreadPoolExecutor(1) as thread:
@@ -131,26 +168,10 @@ class Pipeline:
         seconds = time.perf_counter() - began
         return lows, lambda: (enlarged, seconds)
 
-    def _slices_at_once(self) -> int:
-        if not self._batches:
-            return 1
-        (top, bottom), (left, right) = self._seen
-        pixels = (bottom - top) * (right - left) * self._job.layout.channels
-        return max(1, min(len(self._job.slices), self._batch_pixels // pixels))
-
-    @property
-    def _batch_pixels(self) -> int:
-        return BATCH_PIXELS if self._model.device == "cpu" else BATCH_PIXELS_GPU
-
     def _polls(self, planes: int) -> int:
         """How often the network polls for so many planes."""
         polls = self._model.polls(self._seen[0][1] - self._seen[0][0], self._rows)
-        return polls * (-(-planes // self._planes_at_once) if self._batches else planes)
-
-    @property
-    def _planes_at_once(self) -> int:
-        (top, bottom), (left, right) = self._seen
-        return max(1, self._batch_pixels // ((bottom - top) * (right - left)))
+        return polls * (-(-planes // self._batch.planes) if self._batches else planes)
 
     def _prepare(self, numbers: range) -> tuple[list, np.ndarray]:
         """For each slice what is seen of it, finite and in network range, and the mask of what was missing; and all
@@ -164,7 +185,7 @@ class Pipeline:
     def _through_network(self, planes: np.ndarray) -> np.ndarray:
         if self._batches:
             # The color components of a large slice one by one, as memory was planned for.
-            parts = np.split(planes, range(self._planes_at_once, len(planes), self._planes_at_once))
+            parts = np.split(planes, range(self._batch.planes, len(planes), self._batch.planes))
             made = [self._model.enlarge(part, self._rows, self._clock.poll, self._detail) for part in parts]
             return made[0] if len(made) == 1 else np.concatenate(made)
         return np.stack([self._model.enlarge(plane, self._rows, self._clock.poll) for plane in planes])
@@ -200,7 +221,7 @@ class Pipeline:
             for sink, stored in zip((self.sr, self.bicubic), outputs):
                 if sink is not None:
                     sink.put(number, put_missing_back(_cut(stored, self._place, scale), plane, missing, scale))
-            job.missing += int(missing.sum())
+            job.missing += int(missing.any(axis=0).sum())
 
 
 def as_images(low: np.ndarray, channels: int) -> np.ndarray:

@@ -10,7 +10,7 @@ from .catalog import ModelCard
 from .errors import DataError, ModelError
 from .geometry import Region, check_region, refine, shift, slice_axis
 from .intensity import IntensityMap, choose_map, find_gaps
-from .missing import Gaps
+from .missing import Gaps, stated_padding
 from .volume import Volume
 
 #: The shortest in-plane side that can be enlarged, in voxels.
@@ -164,7 +164,7 @@ def plan(volume: Volume, card: ModelCard, region: Region | None = None, axis: st
     known = volume.source.get("Spacing") != "unknown"
     layout = lay_out(volume.size, volume.spacing, volume.channels, volume.array.dtype, card, region, axis, known)
     array = volume.array[..., :3] if volume.channels == 4 else volume.array
-    stated = [float(value) for value in volume.source.get("Padding", "").split()]
+    stated = stated_padding(volume.source)
     intensity = choose_map(array, card.intensity, stated)
     gaps = find_gaps(array, intensity, stated)
     if "Notice" in volume.source:

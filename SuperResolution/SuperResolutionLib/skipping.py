@@ -26,7 +26,12 @@ GRID = 8
 
 
 def find_boxes(
-    slices: np.ndarray, seen: Window, reach: int, local: bool = True, gaps: Gaps | None = None
+    slices: np.ndarray,
+    seen: Window,
+    reach: int,
+    local: bool = True,
+    gaps: Gaps | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> list[Window]:
     """The part of each slice that has to be enlarged, in pixels of what is seen; ``NOTHING`` of a constant one.
 
@@ -36,13 +41,14 @@ def find_boxes(
     Args:
         slices: (n, c, h, w), stored values. seen: what of them goes through the network.
         reach: pixels that the network sees on each side. local: whether it looks at nothing else.
-        gaps: which voxels are missing; None means those that are not finite.
+        gaps: which voxels are missing; None means those that are not finite. check: called for each slice; may raise.
     """
     (top, bottom), (left, right) = seen
     shape = bottom - top, right - left
     everything, area, gaps = whole(shape), shape[0] * shape[1], gaps or Gaps()
     boxes, alike = [], defaultdict(list)
     for number, plane in enumerate(slices[:, :, top:bottom, left:right]):
+        check()
         box = everything if gaps.mask(plane[:, 0, 0]).any() else _box(plane, reach)
         boxes.append(box if local or box == NOTHING else everything)
         alike[plane[:, 0, 0].tobytes()].append(number)

@@ -12,13 +12,13 @@ import numpy as np
 from . import __version__
 from .backends.choice import Choice, choose, samples, tolerance, windows
 from .backends.limits import free_memory
-from .backends.memory import kept_memory
+from .backends.memory import kept_memory, out_of_memory
 from .catalog import ModelCard
 from .clock import Clock, Progress
-from .errors import OutputTooLarge, ResourceError, UsageError
+from .errors import OutputTooLarge, ResourceError, SuperResolutionError, UsageError
 from .forecast import MEMORY_SHARE, memory_bytes, too_large
 from .geometry import Region
-from .pipeline import Pipeline, as_images, bridge
+from .pipeline import Pipeline, as_images, batch_of, bridge, working_bytes
 from .plan import CONSISTENCY_REACH, Job, Window, plan
 from .sinks import Open, in_memory
 from .volume import Volume
@@ -122,10 +122,11 @@ def upscale(
     seen, place = job.layout.surroundings(around)
     height, width = (stop - start for start, stop in seen)
     rows = model.strip_rows(width, options.strip_rows)
-    working = model.working_bytes(job.layout.channels, height, width, rows)
+    plain = isinstance(model, torch_backend.TorchModel) and model.takes_batches
+    batch = batch_of(job, model, card.channels, plain, seen)
+    working = working_bytes(job, model, batch, seen, rows)
     _check_memory(job, working, memory_bytes(job.layout, options.bicubic) if fits_memory else 0, (height, width))
     clock = Clock(len(job.slices), progress, cancelled)
-    plain = isinstance(model, torch_backend.TorchModel) and model.takes_batches
     if plain:
         model.notices = job.notices
         execution = _execution(model, card, job, seen, options, clock)
@@ -138,6 +139,7 @@ def upscale(
         model,
         card.channels,
         plain,
+        batch,
         options.skip_constant,
         options.consistent,
         options.bicubic,
@@ -149,7 +151,16 @@ def upscale(
         clock,
     )
     with kept_memory(execution.backend):
-        pipeline.run()
+        try:
+            pipeline.run()
+        except SuperResolutionError:
+            raise
+        except Exception as error:
+            if out_of_memory(error):  # after the network, which has its own ways out
+                raise ResourceError(
+                    "Memory ran out; upscale a region of the image or choose a smaller scale."
+                ) from error
+            raise
     if model.global_gates and (height, width) != job.slices.shape[2:]:
         job.notices.append(
             f"{card.id} weighs its features by means over the slice; here over the region and {around} voxels "
@@ -188,7 +199,7 @@ def _execution(model, card: ModelCard, job: Job, seen: Window, options: Options,
     choice = choose(
         model,
         few,
-        lambda: windows(slices, card.channels, read, check),
+        lambda: windows(slices, card.channels, read, check, job.gaps),
         slices.size // card.channels,
         tolerance(job.dtype, job.intensity.width),
         options.backend,

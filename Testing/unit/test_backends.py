@@ -13,6 +13,7 @@ from SuperResolutionLib.backends import choice, conversions, openvino_backend, t
 from SuperResolutionLib.backends.choice import Trial, samples, tolerance, windows
 from SuperResolutionLib.catalog import ModelCatalog
 from SuperResolutionLib.errors import BackendError, Cancelled, UsageError
+from SuperResolutionLib.missing import Gaps
 from SuperResolutionLib.upscaler import Options, upscale
 from SuperResolutionLib.volume import Volume
 from Testing.run_cli import environment
@@ -371,9 +372,22 @@ def look(slices, channels=1):
     def read(number):
         return slices[number].reshape(-1, channels, *slices.shape[2:])
 
-    few, rough = samples(slices, channels, read), windows(slices, channels, read, nothing)
+    few, rough = samples(slices, channels, read), windows(slices, channels, read, nothing, Gaps())
     assert few.shape == (len(few), channels, *np.minimum(slices.shape[2:], 64))
     return few, rough
+
+
+def test_padding_is_no_structure():
+    volume = np.zeros((1, 1, 300, 400), np.int16)
+    volume[..., 180:280, 280:390] = np.random.default_rng(0).integers(0, 100, (100, 110))
+    volume[..., :30, :30] = -32768
+    gaps = Gaps((-32768.0,))
+
+    def read(number):
+        return np.where(gaps.mask(volume[number]), 0, volume[number])[None]
+
+    found = windows(volume, 1, read, nothing, gaps)
+    assert found.std() > 10
 
 
 def test_windows_show_the_most_structure():

@@ -379,16 +379,16 @@ def test_memory_that_never_suffices_is_one_sentence(card, monkeypatch):
 
 @pytest.mark.parametrize("device", ["cpu", "cuda:0"])
 @pytest.mark.parametrize("stage", ["make_consistent", "bicubic_downsample", "bicubic_upsample"])
-def test_a_failure_after_the_network_reaches_the_caller(card, monkeypatch, stage, device):
+def test_memory_that_runs_out_after_the_network_is_one_sentence(card, monkeypatch, stage, device):
     model = torch_backend.load(card, "cpu")
     if device != "cpu":
         pretend_a_card(model, monkeypatch)
 
     def fail(*_):
-        raise MemoryError(stage)
+        raise RuntimeError(f"{stage}: DefaultCPUAllocator: can't allocate memory: you tried to allocate 10 bytes.")
 
     monkeypatch.setattr(torch_finish, stage, fail)
-    with pytest.raises(MemoryError, match=stage):
+    with pytest.raises(ResourceError, match="Memory ran out; upscale a region"):
         upscale(image(), card, Options(**CPU), load=lambda *_: model)
 
 
@@ -467,3 +467,18 @@ def test_progress_of_a_backend_that_counts_layers_itself(card):
     model.use = types.MethodType(lambda *_: None, model)
     upscale(image(), card, Options(**CPU), lambda *about: told.append(about[0]), load=lambda *_: model)
     assert told == sorted(told) and told[-1] == 1.0
+
+
+@pytest.mark.parametrize(("scale", "slices"), [(2, 16), (4, 16), (8, 4), (16, 1)])
+def test_a_batch_is_bounded_by_what_it_becomes_and_memory_is_planned_for_it(scale, slices, tmp_path):
+    write_model(tmp_path, f"edsr-ise-test-x{scale}-psnr", scale=scale)
+    card = ModelCatalog([tmp_path]).cards[0]
+    model = torch_backend.load(card, "cpu")
+    job = plan(Volume(np.arange(40 * 64 * 64, dtype=np.int16).reshape(40, 64, 64), np.eye(4)), card)
+    seen = ((0, 64), (0, 64))
+    batch = pipeline.batch_of(job, model, 1, True, seen)
+    assert batch == pipeline.Batch(slices, slices)
+    rows = model.strip_rows(64, 0)
+    needed = pipeline.working_bytes(job, model, batch, seen, rows)
+    outputs = (4 * slices + 24 + 2 * 2 * slices * (1 + pipeline.WAITING)) * 64 * 64 * scale**2
+    assert needed == outputs + slices * model.working_bytes(1, 64, 64, rows)

@@ -256,3 +256,24 @@ def test_terminal_refuses_a_comparison_that_memory_could_not_hold(source, tmp_pa
     ended = run_here(*command)
     assert ended.status == 5 and "Comparing two results needs" in ended.sentence() and "--region" in ended.sentence()
     assert listing(tmp_path) == before
+
+
+def test_a_gap_hides_nothing_of_its_neighbours_and_adds_nothing():
+    base = np.zeros((SIDE, SIDE))
+    base[:, 48:] = 1000.0  # the median of the slice is far from what is around the gap
+    first, second = (base + 30 * texture(seed) for seed in (1, 2))
+    whole = disagreement(volume(first), volume(second), SCALE, 2, 5.0)
+    for each in (first, second):
+        each[40:44, 72:76] = np.nan
+    holed = disagreement(volume(first), volume(second), SCALE, 2, 5.0)
+    around = np.s_[0, 28:56, 60:88]
+    known = np.isfinite(holed.map.array[around])
+    assert known.sum() == 28 * 28 - 16 and not holed.contested[around][~known].any()
+    assert np.mean(holed.contested[around][known]) == pytest.approx(np.mean(whole.contested[around]), abs=0.03)
+    np.testing.assert_allclose(holed.map.array[around][known], whole.map.array[around][known], rtol=0.35)
+
+
+def test_residuals_beyond_float32_are_finite():
+    residual = ConsistencyResidual()
+    residual.add(np.array([1e93, 0.5]))
+    assert residual.summary()["max"] == 1e93

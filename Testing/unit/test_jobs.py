@@ -346,9 +346,10 @@ def test_folders_that_cannot_be_written(card, tmp_path, monkeypatch):
     worker.close()
 
 
-def test_an_output_that_cannot_be_written(warm, card):
+def test_an_output_that_cannot_be_written(warm, card, monkeypatch):
+    # Before the child hears of the run, which it begins at once.
+    monkeypatch.setattr(warm, "warm", lambda: (warm._job.folder / handover.SR).mkdir())
     job = warm.start(image(), card, CPU)
-    (job.folder / handover.SR).mkdir()
     assert ended(job) == "failed"
     with pytest.raises(ResourceError, match="is a directory; make room"):
         job.result()

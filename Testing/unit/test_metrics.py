@@ -109,3 +109,9 @@ def test_compare_colour_and_too_small(card):
     assert compare(Volume(colour, np.eye(4)), card, Options(device="cpu"))["slices"] == 1
     with pytest.raises(DataError, match="at least 16 x 16"):
         compare(reference_volume((1, 15, 40)), card, Options(device="cpu"))
+
+
+def test_slices_of_one_pixel_across_have_a_similarity():
+    thin = np.linspace(1, 9, 9).reshape(1, 9)
+    assert ssim(thin, thin, 10.0) == pytest.approx(1)
+    assert ssim(thin, thin + 5, 10.0) < 0.9

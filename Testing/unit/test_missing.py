@@ -174,3 +174,30 @@ def test_large_color_slices_go_one_component_at_a_time(card, monkeypatch):
     monkeypatch.setattr(pipeline.Pipeline, "_through_network", watched)
     np.testing.assert_allclose(upscale(source, card, CPU).sr.array, expected, atol=1)
     assert sizes == [1] * 6
+
+
+def test_every_kind_that_is_missing_is_told():
+    assert Gaps().told() == "NaN, infinite or out of all reach"
+    assert Gaps((-9000.0,)).told() == "padding of -9000"
+    assert Gaps((-9000.0,), -1e6, 1e6).told() == "padding of -9000; or NaN, infinite or out of all reach"
+
+
+def test_a_gap_is_filled_ring_by_ring():
+    plane = np.full((1, 9, 9), np.nan)
+    plane[:, :, :2] = 5.0
+    plane[:, 0, 8] = 100.0
+    once, _ = fill_missing(plane)
+    assert once[0, 8, 2] == 5 and once[0, 8, 5] == np.median(plane[np.isfinite(plane)])
+    far, _ = fill_missing(plane, far=9)
+    assert far[0, 8, 2:6].tolist() == [5.0] * 4 and np.isfinite(far).all()
+    assert far.max() == 100 and 5 < far[0, 1, 7] <= 100
+
+
+def test_stated_padding_is_not_in_the_range_of_scores():
+    brain = tissue().astype(np.uint16)
+    near = brain.copy()
+    near[:, :8] = int(1.5 * brain.max())
+    assert data_range(near) > 1.2 * data_range(brain)
+    assert data_range(near, stated=[float(near.max())]) == pytest.approx(data_range(brain), rel=0.05)
+    wide, narrow = (visible_difference(near, each) for each in ((), [float(near.max())]))
+    assert narrow == pytest.approx(visible_difference(brain), rel=0.05) and wide > 1.2 * narrow

@@ -296,7 +296,7 @@ def test_memory_that_would_not_suffice(grey, monkeypatch):
     monkeypatch.setattr(psutil, "virtual_memory", lambda: types.SimpleNamespace(available=10_000))
     with pytest.raises(ResourceError, match=r"The network needs .* slices of 24 x 20 pixels.*region"):
         upscale(volume(np.int16), grey, Options(**CPU))
-    monkeypatch.setattr(TorchModel, "working_bytes", lambda *_: 100)
+    monkeypatch.setattr("SuperResolutionLib.upscaler.working_bytes", lambda *_: 100)
     with pytest.raises(OutputTooLarge, match=r"The output of 96 x 80 x 3 .*region"):
         upscale(volume(np.int16), grey, Options(**CPU))
     upscale(volume(np.int16), grey, Options(**CPU), fits_memory=False)

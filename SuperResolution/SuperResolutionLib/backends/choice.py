@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from ..errors import Cancelled, SuperResolutionError, UsageError
+from ..missing import Gaps
 from . import BACKENDS
 from .conversions import first_line
 
@@ -94,13 +95,13 @@ def samples(slices: np.ndarray, channels: int, read: Read) -> np.ndarray:
     return np.stack([read(number)[index, :, top : top + rows, left : left + columns] for number, index in chosen])
 
 
-def windows(slices: np.ndarray, channels: int, read: Read, poll: Callable[..., None]) -> np.ndarray:
+def windows(slices: np.ndarray, channels: int, read: Read, poll: Callable[..., None], gaps: Gaps) -> np.ndarray:
     """The roughest window of each of a few parts of a volume, (n, c, side, side) in network range.
 
     Args:
         slices: (n, components, h, w), stored values, of which every one is looked at; sides of at least 4.
         channels: of the images that the network takes; a grey one gets each component as an image.
-        read: see ``Read``. poll: called for each slice; may raise to stop it.
+        read: see ``Read``. poll: called for each slice; may raise to stop it. gaps: which voxels are missing.
     """
     count, components, height, width = slices.shape
     each, (rows, columns) = components // channels, (min(SIDE, height), min(SIDE, width))
@@ -108,7 +109,7 @@ def windows(slices: np.ndarray, channels: int, read: Read, poll: Callable[..., N
     roughest: dict[int, tuple] = {}
     for number, plane in enumerate(slices):
         poll(0)
-        blocks = _roughness(plane)
+        blocks = _roughness(plane, gaps)
         for index, image in enumerate(blocks.reshape(each, channels, *blocks.shape[1:]).sum(axis=1)):
             y, x = np.unravel_index(image.argmax(), image.shape)
             part = (number * each + index) * parts // (count * each)
@@ -263,11 +264,14 @@ def _parts(images: int, side: int, rows: int, columns: int) -> int:
     return min(images, MOST_WINDOWS, WINDOWS * max(1, side * side // (rows * columns)))
 
 
-def _roughness(plane: np.ndarray) -> np.ndarray:
+def _roughness(plane: np.ndarray, gaps: Gaps) -> np.ndarray:
     """For each block of (c, h, w) the sum of squared differences of neighbours in it; missing voxels do not count.
 
     Rows are taken in pairs: within their first, and between the two. So each voxel counts, at half the cost.
     """
+    missing = gaps.mask(plane)
+    if missing.any():
+        plane = np.where(missing, np.nan, plane.astype(np.float32))
     first, second = (plane[:, start::2].astype(np.float32) for start in (0, 1))
     rough = np.zeros(first.shape, np.float32)
     with np.errstate(over="ignore", invalid="ignore"):

@@ -144,8 +144,8 @@ class TorchModel:
         """How often ``enlarge`` polls for a slice of about this height."""
         return tiling.count_polls(self.net, height, height, rows)
 
-    def working_bytes(self, channels: int, height: int, width: int, rows: int) -> int:
-        """Rough upper estimate of the memory that one slice of an image takes while it is enlarged."""
+    def working_bytes(self, images: int, height: int, width: int, rows: int) -> int:
+        """Rough upper estimate of the memory that the network takes for so many images at once."""
         total = 0
         for stage in self.net.stages:
             if linear_steps(stage.tail):
@@ -157,7 +157,7 @@ class TorchModel:
             alive = ALIVE_IN_SPAN if isinstance(stage.trunk, LeanTrunk) else ALIVE
             total = max(total, 4 * (alive * features + 3 * strip))
             height, width = height * stage.scale, width * stage.scale
-        return total + 6 * 4 * height * width * channels
+        return total * images
 
     @torch.inference_mode()
     def enlarge(self, planes: np.ndarray, rows: int, poll: Callable[..., None], detail: bool = False) -> np.ndarray:
@@ -328,7 +328,7 @@ def build(card: ModelCard) -> nn.Module:
     net = create(card.architecture, **card.config)
     try:
         net.load_state_dict(load_weights(card.weights))
-    except (SafetensorError, RuntimeError, OSError, KeyError) as error:
+    except (SafetensorError, RuntimeError, OSError, KeyError, ValueError) as error:
         raise ModelError(
             f"The weights of {card.id} do not fit the network that its card describes; install the model again."
         ) from error

@@ -24,7 +24,7 @@ BENCH_CUDA_SCALE ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
-BENCH = $(BIN)/superres bench
+BENCH = $(BIN)/superres bench --overwrite
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 
 # The module's own test, and the plain unittest files that Testing/CMakeLists.txt registers.

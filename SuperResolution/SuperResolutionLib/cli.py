@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import math
 import os
 import re
 import signal
@@ -16,11 +18,13 @@ import typer
 
 from . import __version__
 from .backends import BACKENDS
+from .backends.memory import out_of_memory
 from .catalog import ModelCatalog
 from .cli_disagreement import compare_results, find_second, provenance
 from .cli_models import find_model, model_rows, recommended, summary
 from .cli_output import (
     all_or_none,
+    check_names,
     check_places,
     check_sizes,
     part_of,
@@ -30,7 +34,7 @@ from .cli_output import (
     to_json,
 )
 from .compare import degrade_and_enlarge, score
-from .errors import OutputTooLarge, SuperResolutionError, UsageError
+from .errors import OutputTooLarge, ResourceError, SuperResolutionError, UsageError
 from .files import read_volume, write_volume
 from .geometry import Region
 from .output import check_place, write_text
@@ -116,11 +120,19 @@ def _run(arguments: list[str]) -> int:
     shown = sys.stdout
     try:
         status = app(arguments, prog_name="superres", standalone_mode=False) or 0
-        shown.flush()
+        if shown is not None:  # a program that was started without one
+            shown.flush()
         return status
     except (BrokenPipeError, SystemExit):  # typer leaves with 1 where a pipe is closed, and in no other case
         os.dup2(os.open(os.devnull, os.O_WRONLY), shown.fileno())  # Python flushes it once more at its end
         return CLOSED_PIPE
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), shown.fileno())
+        raise ResourceError(
+            "The disk is full, so that nothing more can be printed; make room and repeat it."
+        ) from error
 
 
 def _endings() -> list[int]:
@@ -144,7 +156,7 @@ def explain(error: BaseException) -> tuple[int, str]:
         return EXIT_STATUS.get(error.code, 1), str(error)
     if isinstance(error, Interrupted):
         return EXIT_STATUS["cancelled"], "The run was cancelled; nothing was written."
-    if isinstance(error, MemoryError):
+    if out_of_memory(error):
         return EXIT_STATUS["resources"], "Memory ran out; upscale a part of the image with --region."
     if isinstance(error, ModuleNotFoundError):
         return 1, f"The Python package {error.name} is not installed; install it and run this again."
@@ -359,6 +371,7 @@ def compare_command(
     """Degrade an image, enlarge it again, and print PSNR and SSIM beside other methods."""
     if html is not None:
         check_place(html, overwrite)
+        check_names(reference, html)
     options = Options(
         not no_consistency,
         device=parse_device(device),
@@ -402,6 +415,10 @@ def view(
     ] = 512,
 ) -> None:
     """Serve a web page with Slicer's slice views, for one browser on this computer, until Ctrl-C."""
+    if reference is not None and input_path is None:
+        raise UsageError("--reference belongs to an image: name the FILE to open as well.")
+    if not math.isfinite(max_upload):
+        raise UsageError(f"--max-upload is a number of MB, not {max_upload}.")
     from .cli_view import run_view
 
     run_view(input_path, reference, port, not no_browser, int(max_upload * 1e6))
@@ -446,6 +463,7 @@ def bench_command(
         Path | None, typer.Option("--output", metavar="PATH.json", help="Also write the result here.")
     ] = None,
     plot: Annotated[Path | None, typer.Option("--plot", metavar="PATH.png", help="Also draw it.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace these files if they exist.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure a model on this machine: speed beside the ceiling of the hardware, memory, and beside other ways.
@@ -468,6 +486,7 @@ def bench_command(
         parse_backend(backend),
         output,
         plot,
+        overwrite,
         as_json,
     )
 

@@ -34,8 +34,8 @@ MATRIX_SIDE_GPU = 8192
 WARM_VOXELS_GPU = 2**22
 
 
-def phantom(size: tuple[int, int, int], dtype: str) -> Volume:
-    """Soft shapes with noise everywhere, (k, j, i): anatomy in its spectrum, and no part of it is constant."""
+def phantom(size: tuple[int, int, int], dtype: str, channels: int = 1) -> Volume:
+    """Soft shapes with noise everywhere, (k, j, i[, c]): anatomy in its spectrum, and no part of it is constant."""
     random = np.random.default_rng(7)
     i, j, k = size
     y, x = np.mgrid[0:j, 0:i] / max(i, j)
@@ -46,7 +46,8 @@ def phantom(size: tuple[int, int, int], dtype: str) -> Volume:
         image += random.uniform(-1, 1) / (1 + np.exp(np.minimum((distance - 1) * 8, 50)))
     image = 0.1 + 0.8 * (image - image.min()) / np.ptp(image)
     top = {"uint8": 255, "int16": 1500, "float32": 1.0}[dtype]
-    array = np.empty((k, j, i), dtype)
+    image = image if channels == 1 else np.repeat(image[..., None], channels, axis=-1)
+    array = np.empty((k, *image.shape), dtype)
     for index in range(k):
         array[index] = (np.clip(image + random.normal(0, 0.02, image.shape), 0, 1) * top).astype(dtype)
     return Volume(array, np.diag([3.0, 3.0, 3.0, 1.0]), "phantom")
@@ -169,7 +170,7 @@ def _upscale(card, request: dict) -> Run:
 
         volume = read_volume(request["path"])
     else:
-        volume = phantom(request["size"], request["type"])
+        volume = phantom(request["size"], request["type"], card.channels)
     options = Options(
         bicubic=request.get("bicubic", False),
         device=request["device"],
@@ -219,9 +220,10 @@ def _peer(card, request: dict) -> Run:
     """The network alone, slice by slice, as others run it; planes in and out are float32 in network range."""
     from .cli_bench_peers import PEERS
     from .intensity import choose_map
+    from .plan import slice_planes
 
-    volume = phantom(request["size"], request["type"])
-    planes = choose_map(volume.array, card.intensity).to_network(volume.array[: request["slices"]])[:, None]
+    volume = phantom(request["size"], request["type"], card.channels)
+    planes = choose_map(volume.array, card.intensity).to_network(slice_planes(volume.array, 2)[: request["slices"]])
     enlarge = PEERS[request["way"]](card, request)
     enlarge(planes[0])
 

@@ -11,8 +11,9 @@ from .cli_bench import bench
 from .cli_bench_network import network_to_measure
 from .cli_bench_report import draw, rows, series_rows
 from .cli_bench_series import memory, scaling, skipping
-from .cli_output import print_table, to_json
-from .errors import UsageError
+from .cli_output import check_names, print_table, to_json
+from .errors import DataError, UsageError
+from .output import check_place, write_text
 
 SERIES = ("scaling", "memory", "skipping")
 
@@ -31,12 +32,14 @@ def run_bench(
     backend: str,
     output: Path | None,
     plot: Path | None,
+    overwrite: bool,
     as_json: bool,
 ) -> None:
     """Measure, print a table or JSON, and write what was asked for.
 
     Raises:
-        UsageError: if the options do not fit together. DeviceError: if the device is not there. ModelError: if there is
+        UsageError: if the options do not fit together. DataError: if a file cannot be written, or nothing was measured.
+            DeviceError: if the device is not there. ModelError: if there is
             no such model, or its architecture has no such scale.
     """
     voxels = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)x([1-9]\d*)", size)
@@ -48,6 +51,7 @@ def run_bench(
         raise UsageError(f"--series is one of {', '.join(SERIES)}, not '{series}'.")
     if (series == "skipping") != (image is not None):
         raise UsageError("--image goes with --series skipping, and the other way round.")
+    _check_files(output, plot, image, overwrite)
     place = resolve_device(device)
     with network_to_measure(model, scale) as (card, weights):
         if weights is not None:
@@ -63,15 +67,31 @@ def run_bench(
     if weights is not None:
         result["weights"] = weights
     text = to_json(result)
+    problems = [way.get("problem") for way in result.get("ways", ()) if way["way"] == "upscale"]
+    if problems and all(problems):
+        raise DataError(f"Nothing could be measured: {problems[0].rstrip('.')}.")
     if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(text + "\n", encoding="utf-8")
+        write_text(output, text + "\n", overwrite)
     if plot is not None and result["kind"] in ("speed", "scaling"):
         draw(result, plot)
     if as_json:
         print(text)
     else:
         print_table(*(rows(result) if result["kind"] == "speed" else series_rows(result)))
+
+
+def _check_files(output: Path | None, plot: Path | None, image: Path | None, overwrite: bool) -> None:
+    """What can be said of the files before anything is measured."""
+    for path in (output, plot):
+        if path is not None:
+            check_place(path, overwrite)
+    check_names(image, output, plot)
+    if plot is not None:
+        from matplotlib.backend_bases import FigureCanvasBase
+
+        known = sorted(FigureCanvasBase.get_supported_filetypes())
+        if plot.suffix.lower().lstrip(".") not in known:
+            raise UsageError(f"--plot draws {', '.join(known)}; let the name of {plot} end in one of them.")
 
 
 def _tell(text: str) -> None:

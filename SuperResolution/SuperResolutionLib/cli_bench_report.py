@@ -6,6 +6,8 @@ import json
 from math import prod
 from pathlib import Path
 
+from .errors import DataError
+
 #: Ways of which the best of several tiles counts.
 _TILED = ("tiles", "monai")
 
@@ -110,7 +112,8 @@ def draw(result: dict, path: Path) -> None:
         left.set(xlabel="voxels of the input", ylabel="seconds")
         right.set(xlabel="voxels of the input", ylabel="peak memory, MB")
         left.legend()
-    figure.savefig(path, dpi=100)
+    lossless = {"pil_kwargs": {"lossless": True, "method": 6}} if path.suffix == ".webp" else {}
+    figure.savefig(path, dpi=100, **lossless)
     plt.close(figure)
 
 
@@ -126,12 +129,17 @@ def write_document(folder: Path, target: Path) -> None:
     """Write docs/PERFORMANCE.md and its pictures from the measurements in a folder."""
     parts = [_INTRODUCTION]
     for path in sorted(folder.glob("*.json")):
-        result = json.loads(path.read_text(encoding="utf-8"))
-        parts.append(f"## {_title(result)}\n\n{_machine(result)}")
-        table = rows(result) if result["kind"] == "speed" else series_rows(result)
+        try:
+            result = json.loads(path.read_text(encoding="utf-8"))
+            parts.append(f"## {_title(result)}\n\n{_machine(result)}")
+            table = rows(result) if result["kind"] == "speed" else series_rows(result)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"{path} is not what 'superres bench --output' writes; take it away or measure again."
+            ) from error
         parts.append(_markdown(table))
         if result["kind"] in ("speed", "scaling"):
-            picture = path.with_suffix(".png")
+            picture = path.with_suffix(".webp")
             draw(result, picture)
             parts.append(f"![{_title(result)}]({picture.relative_to(target.parent).as_posix()})")
         parts += _conclusions(result) if result["kind"] == "speed" else []

@@ -31,8 +31,12 @@ def check_places(images: list[Path], report: Path | None, source: Path, overwrit
         check_output(path, overwrite=overwrite)
     if report is not None:
         check_place(report, overwrite)
-    written = [*images, *map(sidecar_path, images), *([report] if report else [])]
-    names = [os.path.realpath(path) for path in (source, *written)]  # Path.resolve fails at a loop of links
+    check_names(source, *images, *map(sidecar_path, images), report)
+
+
+def check_names(*paths: Path | None) -> None:
+    """Raise UsageError if two of an input and its outputs are the same file; None is left out."""
+    names = [os.path.realpath(path) for path in paths if path is not None]  # Path.resolve fails at a loop of links
     if len(set(names)) < len(names):
         raise UsageError("The input and the outputs need different names; two of them are the same file.")
 

@@ -22,6 +22,7 @@ _TAGS = [
     "BitsAllocated",
     "BitsStored",
     "Columns",
+    "HighBit",
     "ImageOrientationPatient",
     "ImagePositionPatient",
     "ImagerPixelSpacing",
@@ -37,6 +38,7 @@ _TAGS = [
     "RescaleIntercept",
     "RescaleSlope",
     "Rows",
+    "SamplesPerPixel",
     "SeriesDescription",
     "SeriesInstanceUID",
     "SharedFunctionalGroupsSequence",
@@ -48,6 +50,9 @@ _TAGS = [
 NO_SPACING = "Nothing says how large the pixels are; they are taken to measure 1 mm."
 
 _NOT_IMAGES = {"SEG": "a segmentation", "RTDOSE": "a radiotherapy dose"}
+_RLE = "1.2.840.10008.1.2.5"
+#: Implicit, explicit and deflated little endian, explicit big endian; and files that name none are the first.
+_UNCOMPRESSED = ("", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2")
 _LISTED = 20
 #: Ranges of padding of more values are told by their ends.
 _PADDING_LISTED = 16
@@ -90,6 +95,8 @@ def read_dicom(path: Path, series: str | None = None) -> Volume:
     if not all(frame.spacing_known for frame in frames):
         notices.append(NO_SPACING)
     _refuse_mixed_sizes(label, chosen, frames)
+    for file, header in chosen.items():
+        _refuse_misread(file, header)
     if all(frame.position is not None for frame in frames):
         order, matrix = stack(label, frames)
     else:
@@ -119,7 +126,9 @@ def _header(path: Path):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             header = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=_TAGS)
-            list(header)  # pydicom converts values when they are first seen: now, where damage is expected.
+            # pydicom converts values when they are first seen: now, where damage is expected.
+            list(header)
+            list(getattr(header, "file_meta", ()))
             # A frame takes at least a byte; what says otherwise would be read without end.
             if not 1 <= frame_count(header) <= path.stat().st_size or int(header.get("BitsAllocated", 16)) < 1:
                 raise _damaged(path)
@@ -155,8 +164,10 @@ def _folder_headers(folder: Path) -> dict:
 
 def _should_be_image(header) -> bool:
     """Whether a file says of itself that it is an image, for one whose header ends before the image's size."""
+    from pydicom.uid import UID
+
     kind = getattr(header, "file_meta", {}).get("MediaStorageSOPClassUID")
-    return kind is not None and "Image Storage" in kind.name
+    return kind is not None and "Image Storage" in UID(str(kind)).name
 
 
 def _refuse_other_objects(path: Path, headers: dict) -> None:
@@ -206,6 +217,41 @@ def _refuse_mixed_sizes(label: str, headers: dict, frames: list[Frame]) -> None:
     spacings = np.array([frame.spacing for frame in frames])
     if not np.allclose(spacings, spacings[0], rtol=1e-3):
         raise DataError(f"{label} mixes images with different pixel spacings; name one file, or split the series.")
+
+
+def _refuse_misread(path: Path, header) -> None:
+    """Refuse pixels of which GDCM makes others without a word, or takes what is not there from memory."""
+    samples, allocated = int(header.get("SamplesPerPixel") or 1), int(header.get("BitsAllocated") or 16)
+    stored, high = _whole(header.get("BitsStored")), _whole(header.get("HighBit"))
+    if stored is not None and high is not None and high != stored - 1:
+        raise DataError(
+            f"{path} keeps {stored} bits a pixel with {high} as the highest, which is not supported; export it again."
+        )
+    syntax = str(getattr(header, "file_meta", {}).get("TransferSyntaxUID") or "")
+    if syntax == _RLE and samples > 1 and allocated > 8:
+        raise DataError(
+            f"{path} holds colors of {allocated} bits in RLE compression, which is not supported; export it again, "
+            "uncompressed."
+        )
+    if syntax in _UNCOMPRESSED:
+        halved = "422" in str(header.get("PhotometricInterpretation"))  # two pixels share their two colors
+        pixels = frame_count(header) * int(header.Rows) * int(header.Columns)
+        if _pixel_bytes(path) < pixels * (2 if halved else samples) * allocated // 8:
+            raise _damaged(path)
+
+
+def _pixel_bytes(path: Path) -> int:
+    """Bytes of a file's pixels as their element says, which may be less than its header promises."""
+    import pydicom
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # Read when it is asked for, which it is not: an element that lies in the file's end has its length alone.
+        data = pydicom.dcmread(path, force=True, specific_tags=["PixelData"], defer_size=1024)
+        element = data.get_item("PixelData")
+    if element is None:
+        return 0
+    return element.length if hasattr(element, "length") else len(element.value or b"")
 
 
 def _decode(frames: list[Frame], order: np.ndarray, bits: int) -> np.ndarray:

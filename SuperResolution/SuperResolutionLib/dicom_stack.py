@@ -55,6 +55,9 @@ def read_frames(path: Path, header) -> list[Frame]:
             # A classic multi-frame file has one position for all its frames, which is none for most of them.
             position = None
         placed = position is not None and orientation is not None
+        slope, intercept = _one(values, "RescaleSlope", 1.0), _one(values, "RescaleIntercept", 0.0)
+        if slope == 0:
+            raise DataError(f"{path} states a rescale slope of 0, which leaves nothing of its pixels; export it again.")
         frames.append(
             Frame(
                 path=path,
@@ -63,7 +66,7 @@ def read_frames(path: Path, header) -> list[Frame]:
                 spacing=spacing or (1.0, 1.0),
                 spacing_known=spacing is not None,
                 thickness=_positive(measures, "SpacingBetweenSlices") or _positive(measures, "SliceThickness") or 1.0,
-                rescale=(_one(values, "RescaleSlope", 1.0), _one(values, "RescaleIntercept", 0.0)),
+                rescale=(slope, intercept),
             )
         )
     return frames

@@ -38,12 +38,13 @@ _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _META_IMAGE = re.compile(rb"^NDims\s*=\s*\d", re.MULTILINE)
 
 
-def read_volume(path: str | os.PathLike, series: str | None = None) -> Volume:
+def read_volume(path: str | os.PathLike, series: str | None = None, alone: bool = False) -> Volume:
     """Read an image file, or a DICOM series from a folder.
 
     Args:
         path: NIfTI, NRRD, MetaImage, PNG, TIFF, JPEG or DICOM file, or a folder with DICOM files.
         series: SeriesInstanceUID, where a folder holds several series.
+        alone: refuse a header that names other files for its voxels: for a file from somebody else.
 
     Returns:
         A volume in the file's own scalar type and units (rescaled: CT in HU). A flat image has one slice. ``source``
@@ -65,6 +66,8 @@ def read_volume(path: str | os.PathLike, series: str | None = None) -> Volume:
             return dicom.read_dicom(path, series)
         if series is not None:
             raise UsageError(f"{path} is not DICOM, so it has no series; leave out --series.")
+        if alone and integrity.is_detached(path, format_name):
+            raise DataError(f"{path} is a header alone, whose voxels lie in another file; save both as one file.")
         integrity.check_file(path, format_name)
         return _read(path, format_name)
     except PermissionError as error:

@@ -50,6 +50,14 @@ def check_file(path: Path, format_name: str) -> None:
         checks[format_name](path)
 
 
+def is_detached(path: Path, format_name: str) -> bool:
+    """Whether a NRRD or MetaImage header names other files for its voxels; no other format can."""
+    with path.open("rb") as stream:
+        if format_name == "NRRD":
+            return "datafile" in _nrrd_fields(stream)
+        return format_name == "MetaImage" and _meta_fields(stream).get("ElementDataFile", "").upper() != "LOCAL"
+
+
 def _check_meta_image(path: Path) -> None:
     """Whether compressed voxels that follow their header are whole."""
     with path.open("rb") as stream:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 
 import numpy as np
 
 from . import nifti
-from .errors import DataError, ResourceError
+from .errors import DataError, ResourceError, cut_short
 from .volume import Volume
 
 # RAS and ITK's LPS differ in the sign of the first two axes.
@@ -32,43 +34,61 @@ _IMAGE_IO = {
 #: Formats whose voxels may lie in another file, beside the one that is named.
 _DETACHED = ("MetaImage", "NRRD")
 
+#: What libjpeg says, and goes on, where a file does not hold what was written.
+_JPEG_DAMAGE = ("Corrupt JPEG data", "Inconsistent progression", "Premature end of JPEG", "Invalid SOS parameters")
+
 _quiet_lock = threading.RLock()
 
 
 @contextmanager
 def quiet():
-    """Keep what ITK, GDCM and the image codecs print out of the terminal.
+    """Keep what ITK, GDCM and the image codecs print out of the terminal; gives a function that returns it.
 
-    Codecs write to the process's error stream from C, past Python, so the file descriptor itself is turned away.
-    One thread at a time, because it belongs to the whole process.
+    Codecs write to the process's streams from C, past Python, so the file descriptors themselves are turned away.
+    One thread at a time, because they belong to the whole process.
     """
     import SimpleITK as sitk
 
     with _quiet_lock:
         shown = sitk.ProcessObject.GetGlobalWarningDisplay()
         sitk.ProcessObject.SetGlobalWarningDisplay(False)
-        kept = _turn_away_stderr()
-        try:
-            yield
-        finally:
-            if kept is not None:
-                os.dup2(kept, 2)
-                os.close(kept)
+        with TemporaryFile() as said:
+            _flush()
+            kept = [_turn_away(stream, number, said) for stream, number in ((sys.stdout, 1), (sys.stderr, 2))]
+            try:
+                yield partial(_text_of, said)
+            finally:
+                _flush()
+                for number, copy in enumerate(kept, 1):
+                    if copy is not None:
+                        os.dup2(copy, number)
+                        os.close(copy)
             sitk.ProcessObject.SetGlobalWarningDisplay(shown)
 
 
-def _turn_away_stderr() -> int | None:
-    """A copy of the error stream's descriptor, or None where there is none (a Windows program without console)."""
+def _turn_away(stream, number: int, file) -> int | None:
+    """Let a descriptor write into a file; a copy of it, or None where there is none (a Windows program without console,
+    a stream that was closed)."""
     try:
-        if sys.stderr is not None:
-            sys.stderr.flush()
-        kept = os.dup(2)
+        if stream is not None:
+            stream.flush()
+        kept = os.dup(number)
     except (OSError, ValueError, AttributeError):
         return None
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
+    os.dup2(file.fileno(), number)
     return kept
+
+
+def _flush() -> None:
+    """Write out what C has buffered, so that it goes where it was meant to."""
+    with suppress(OSError, AttributeError):
+        (ctypes.CDLL(None) if os.name == "posix" else ctypes.cdll.ucrtbase).fflush(None)
+
+
+def _text_of(file) -> str:
+    _flush()
+    file.seek(0)
+    return file.read().decode("utf-8", "replace")
 
 
 def read_image(path: Path, format_name: str):
@@ -84,11 +104,14 @@ def read_image(path: Path, format_name: str):
     reader = sitk.ImageFileReader()
     reader.SetImageIO(_IMAGE_IO[format_name])
     try:
-        with _name_for_itk(path, format_name) as name, quiet():
+        with _name_for_itk(path, format_name) as name, quiet() as said:
             reader.SetFileName(str(name))
             reader.ReadImageInformation()
             _refuse_odd_pixels(path, reader)
-            return reader.Execute()
+            image = reader.Execute()
+            if format_name == "JPEG" and any(words in said() for words in _JPEG_DAMAGE):
+                raise cut_short(path, "its compressed data are damaged")
+            return image
     except RuntimeError as error:
         raise _reading_error(path, str(error)) from error
 
@@ -148,6 +171,10 @@ def _reading_error(path: Path, text: str) -> Exception:
         return DataError(f"{path} is a flat image that lies in 3-D space; save it as a volume of one slice.")
     if "orthonormal" in text:
         return DataError(f"The axes of {path} are sheared, not at right angles; resample it to a straight grid first.")
+    if "Zero-valued spacing" in text or "spacing (0) invalid" in text:
+        return DataError(f"{path} says that its voxels measure 0 mm; correct its spacing.")
+    if "encoding not available" in text:
+        return DataError(f"{path} is compressed in a way that is not supported; save it with gzip or uncompressed.")
     if "alloc" in text:
         return ResourceError(f"There is not enough memory to read {path}.")
     if path.suffix.lower() in (".mhd", ".nhdr"):

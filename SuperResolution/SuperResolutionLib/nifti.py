@@ -27,6 +27,9 @@ _CHUNK = 1 << 20
 _GZIP = b"\x1f\x8b"
 _FLOATS = {16: "f4", 64: "f8"}
 
+#: Types of colors: RGB and RGBA of 8 bits.
+_COLORS = (128, 2304)
+
 # Where the fields that place the voxels stand, and how they are written.
 _FORMS_1 = {"pixdim": (76, "8f"), "units": (123, "b"), "codes": (252, "2h"), "turn": (256, "6f"), "rows": (280, "12f")}
 _FORMS_2 = {"pixdim": (104, "8d"), "units": (500, "i"), "codes": (344, "2i"), "turn": (352, "6d"), "rows": (400, "12d")}
@@ -42,6 +45,13 @@ class Header(NamedTuple):
     bits: int
     start: int
     order: str
+    scaling: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def rescaled_components(self) -> bool:
+        """Whether it holds several values a voxel and scales them, of which ITK makes something else or nothing."""
+        several = self.code in _COLORS or (len(self.axes) >= 5 and self.axes[4] > 1)
+        return several and (self.scaling[0] not in (0, 1) or self.scaling[1] != 0)
 
     @property
     def flat(self) -> bool:
@@ -60,14 +70,15 @@ def parse_header(data: bytes) -> Header | None:
         if len(data) >= 348 and struct.unpack_from(order + "i", data)[0] == 348 and data[344:347] == b"n+1":
             dim = struct.unpack_from(order + "8h", data, 40)
             code, bits = struct.unpack_from(order + "2h", data, 70)
-            start = int(struct.unpack_from(order + "f", data, 108)[0])
+            start, *scaling = struct.unpack_from(order + "3f", data, 108)
         elif len(data) >= HEADER and struct.unpack_from(order + "i", data)[0] == 540 and data[4:7] == b"n+2":
             dim = struct.unpack_from(order + "8q", data, 16)
             code, bits = struct.unpack_from(order + "2h", data, 12)
-            start = struct.unpack_from(order + "q", data, 168)[0]
+            start, *scaling = struct.unpack_from(order + "q2d", data, 168)
         else:
             continue
-        return Header(tuple(dim[1 : 1 + dim[0]]) if 1 <= dim[0] <= 7 else (), code, bits, start, order)
+        axes = tuple(dim[1 : 1 + dim[0]]) if 1 <= dim[0] <= 7 else ()
+        return Header(axes, code, bits, int(start), order, tuple(scaling))
     return None
 
 
@@ -90,6 +101,11 @@ def check(path: Path) -> None:
     if not header.axes or min(header.axes) < 1:
         lengths = " x ".join(map(str, header.axes)) or "none"
         raise DataError(f"{path} holds no voxels: its axes have the lengths {lengths}.")
+    if header.rescaled_components:
+        raise DataError(
+            f"{path} holds colors or vectors that are to be scaled (scl_slope {header.scaling[0]:g}, scl_inter "
+            f"{header.scaling[1]:g}), which is not supported; save it with its values as they are."
+        )
     if held < header.file_size:
         raise cut_short(path, f"its header promises {header.file_size} bytes and {held} are there")
 

@@ -98,6 +98,8 @@ def check_place(path: Path, overwrite: bool = False) -> Path:
             raise DataError(f"{path} is a folder; name a file in it.")
         if os.path.lexists(path) and not overwrite:
             raise DataError(f"{path} exists already; choose another name or allow overwriting (--overwrite).")
+        if path.exists() and not path.is_file():
+            raise DataError(f"{path} is not an ordinary file, so that it is not replaced; choose another name.")
         if not path.parent.is_dir():
             raise DataError(f"There is no folder {path.parent}; create it or choose another one.")
         # Permission bits say little about network shares, read-only disks and administrators; a file does.

@@ -8,6 +8,7 @@ from SuperResolutionLib import mrml
 from SuperResolutionLib.compare import channels_last
 from SuperResolutionLib.errors import DataError
 from SuperResolutionLib.metrics import data_range, volume_scores
+from SuperResolutionLib.missing import stated_padding
 from SuperResolutionLib.plan import slice_planes
 from SuperResolutionLib.volume import Volume
 
@@ -31,7 +32,7 @@ def scoring(reference: Volume, nodes: dict, axis: int):
     Raises:
         DataError: if the nodes do not lie on the grid of the reference.
     """
-    peak = data_range(reference.array, reference.source.get("Modality", ""))
+    peak = data_range(reference.array, reference.source.get("Modality", ""), stated_padding(reference.source))
     truth = part_of(reference, next(iter(nodes.values())))
     images = {name: mrml.volumeFromNode(node).array for name, node in nodes.items()}
 

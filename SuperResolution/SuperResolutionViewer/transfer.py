@@ -77,6 +77,8 @@ class Transfer:
                 return response
             except SuperResolutionError as error:
                 return web.json_response({"error": str(error)}, status=400)
+            except (ValueError, AssertionError):  # aiohttp's, of a frame that is none
+                return web.json_response({"error": "The upload is damaged; send it again."}, status=400)
             except MemoryError:
                 return web.json_response({"error": "There is not enough memory for this image."}, status=507)
             except OSError as error:
@@ -156,12 +158,13 @@ def _read(folder: Path, name: str, count: int) -> Volume:
     files = sorted(folder.iterdir())
     path = files[0] if count == 1 else folder
     try:
-        volume = read_volume(path)
+        volume = read_volume(path, alone=True)
     except SuperResolutionError as error:
-        shown = _shown(name) if count == 1 else "The upload"
+        shown = _shown(name) if count == 1 else "the upload"
         # A function, because a name is no template: a backslash in it means nothing.
-        sentence = re.sub(rf"{re.escape(str(folder))}(/[\w.]*)?", lambda _match: shown, str(error))
-        raise type(error)(sentence) from error
+        place = rf"([Tt]he folder )?{re.escape(str(folder))}(/[\w.]*)?"
+        sentence = re.sub(place, lambda _match: shown, str(error))
+        raise type(error)(sentence[:1].upper() + sentence[1:] if count > 1 else sentence) from error
     title = _plain(name) if count == 1 else "DICOM series"
     source = {key: value for key, value in volume.source.items() if key != "path"}
     return replace(volume, name=title, source=source)

@@ -294,6 +294,8 @@ class Work:
 def _add_node(volume: Volume):
     """A volume node of a Volume, shown between percentiles of its values; colors of 8 bits as they are."""
     kind = "vtkMRMLScalarVolumeNode" if volume.channels == 1 else "vtkMRMLVectorVolumeNode"
+    if volume.array.dtype.kind in "iu" and volume.array.dtype.itemsize > 4:
+        raise DataError(f"'{volume.name}' holds 64-bit integers, which the views cannot show; convert it to 32 bits.")
     node = slicer.mrmlScene.AddNewNodeByClass(kind, volume.name or "image")
     try:
         mrml.fillNode(node, mrml.imageFromArray(volume.array), volume.ijk_to_ras)

@@ -177,7 +177,7 @@ def test_the_page_is_written_from_the_measurements(tmp_path):
     assert text.index("256 x 256 x 2 voxels of int16") < text.index("against volume size") < text.index("head.nii")
     assert "upscale, torch, float32 is 2.50 times (2.00 to 3.00) as quick as eager, float32" in text
     assert "512 x 512 x 9, to a file" in text and "| 800 |" in text and "too small" in text
-    assert (folder / "1-speed.png").stat().st_size > 1000 and "![" in text and "bench/2-scaling.png" in text
+    assert (folder / "1-speed.webp").stat().st_size > 1000 and "![" in text and "bench/2-scaling.webp" in text
 
 
 def test_the_page_says_which_weights_and_which_card_were_measured(tmp_path):
@@ -211,7 +211,7 @@ def test_a_scale_that_was_not_trained_is_measured_with_random_weights(tmp_path, 
     assert result["weights"].startswith("random") and not list(folder.iterdir())
     ours, eager = result["ways"]
     assert ours["seconds"] > 0 and eager["seconds"] > 0 and ours["largest_difference"] < 1e-4
-    ended = run_here("bench", "--model", "edsr-ise-test-psnr", "--scale", "2", *arguments)
+    ended = run_here("bench", "--model", "edsr-ise-test-psnr", "--scale", "2", *arguments, "--overwrite")
     assert ended.status == 0 and "weights" not in json.loads(place.read_text(encoding="utf-8"))
 
 
@@ -255,3 +255,37 @@ def test_options_that_do_not_fit_are_refused(tmp_path):
         assert ended.status == 2 and words in ended.sentence()
     ended = run_here("bench-report", tmp_path, tmp_path / "page.md")
     assert ended.status == 2 and "superres bench --output" in ended.sentence()
+
+
+@pytest.mark.usefixtures("only_these_models")
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (("--output", "taken.json"), 3, "taken.json exists already"),
+        (("--output", "nowhere/a.json"), 3, "There is no folder nowhere"),
+        (("--plot", "a.foo"), 2, "--plot draws"),
+        (("--output", "a.png", "--plot", "a.png"), 2, "two of them are the same file"),
+        (("--size", "3x3x1"), 3, "Nothing could be measured: DataError"),
+    ],
+)
+def test_what_cannot_be_measured_or_written_is_told_at_once(tmp_path, monkeypatch, arguments, status, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken.json").write_text("{}")
+    if "--size" not in arguments:
+        monkeypatch.setattr(cli_bench, "ways", None)  # nothing is measured
+    ended = run_here("bench", "--model", "edsr-ise-test-psnr", "--scale", "2", "--repeats", "1", *arguments)
+    assert ended.status == status and words in ended.err.splitlines()[-1]
+    assert (tmp_path / "taken.json").read_text() == "{}" and len(list(tmp_path.glob("*.json"))) == 1
+
+
+def test_a_color_network_is_measured_in_color(tmp_path):
+    assert phantom((8, 6, 2), "uint8", 3).array.shape == (2, 6, 8, 3)
+    assert phantom((8, 6, 2), "uint8").array.shape == (2, 6, 8)
+
+
+def test_a_report_of_something_else_is_refused(tmp_path):
+    for content in ("{", "[1]", '{"kind": "speed"}'):
+        (tmp_path / "a.json").write_text(content)
+        ended = run_here("bench-report", tmp_path, tmp_path / "page.md")
+        assert ended.status == 3 and "is not what 'superres bench --output' writes" in ended.sentence()
+    assert not (tmp_path / "page.md").exists()

@@ -447,3 +447,18 @@ def test_damaged_stream_of_a_whole_header(refused, tmp_path):
     packed = path.with_suffix(".nii.gz")
     packed.write_bytes(gzip.compress(path.read_bytes()))
     refused(3, ["cut.nii.gz", "truncated", "promises"], "upscale", packed, tmp_path / "sr.nrrd", "--model", X2)
+
+
+def test_compare_does_not_write_over_its_image(tmp_path):
+    path = write_volume(Volume(np.zeros((1, 64, 64), np.int16), np.eye(4)), tmp_path / "a.nii")
+    before = path.read_bytes()
+    ended = run_here("compare", path, "--model", "edsr-ise-test-x2-psnr", "--html", path, "--overwrite")
+    assert ended.status == 2 and "two of them are the same file" in ended.sentence()
+    assert path.read_bytes() == before
+
+
+def test_a_program_without_output_streams_does_its_work(monkeypatch):
+    from SuperResolutionLib import cli
+
+    monkeypatch.setattr(cli.sys, "stdout", None)
+    assert cli._run(["--version"]) == 0

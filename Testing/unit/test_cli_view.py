@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from SuperResolutionLib import cli_view
+from SuperResolutionLib.files import write_volume
+from SuperResolutionLib.volume import Volume
 from Testing.run_cli import run_here
 
 
@@ -16,15 +19,19 @@ def test_missing_packages_are_named_with_the_way_to_get_them(monkeypatch):
     assert "[cli,viewer]" in ended.sentence()
 
 
-@pytest.mark.parametrize("arguments", [["nowhere.nrrd"], ["--reference", "nowhere.nrrd"]])
+@pytest.mark.parametrize("arguments", [["nowhere.nrrd"], ["a.nrrd", "--reference", "nowhere.nrrd"]])
 def test_a_file_that_is_not_there_is_told_before_anything_starts(arguments, tmp_path, monkeypatch):
     pytest.importorskip("trame", reason="the extra viewer is not installed")
     monkeypatch.chdir(tmp_path)
+    write_volume(Volume(np.zeros((1, 4, 5), np.int16), np.eye(4)), tmp_path / "a.nrrd")
     ended = run_here("view", "--no-browser", *arguments)
     assert ended.status == 3
     assert "There is no file or folder nowhere.nrrd" in ended.sentence()
 
 
-@pytest.mark.parametrize("arguments", [["--port", "70000"], ["--max-upload", "-1"], ["a", "b"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--port", "70000"], ["--max-upload", "-1"], ["--max-upload", "inf"], ["a", "b"], ["--reference", "a"]],
+)
 def test_wrong_options_are_usage_errors(arguments):
     assert run_here("view", *arguments).status == 2

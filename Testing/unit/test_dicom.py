@@ -552,6 +552,46 @@ def test_truncated_slice(tmp_path, rng, compressed, fraction):
         assert str(file) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ({"PixelData": bytes(80)}, "damaged or truncated"),
+        ({"BitsStored": 12, "HighBit": 15}, "12 bits a pixel with 15 as the highest"),
+        ({"RescaleSlope": 0, "RescaleIntercept": 5}, "rescale slope of 0"),
+        ({"NumberOfFrames": 3}, "damaged or truncated"),
+    ],
+)
+def test_pixels_that_would_be_misread_are_refused(tmp_path, rng, attributes, message):
+    dataset = image_dataset(stored_slices(rng, 1)[0], SecondaryCaptureImageStorage, **attributes)
+    dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    with pytest.raises(DataError, match=message):
+        read_volume(tmp_path / "a.dcm")
+
+
+def test_colors_of_16_bits_in_rle_are_refused(tmp_path, rng):
+    pixels = rng.integers(0, 65535, (8, 10, 3)).astype(np.uint16)
+    dataset = image_dataset(pixels, SecondaryCaptureImageStorage)
+    dataset.save_as(tmp_path / "plain.dcm", enforce_file_format=True)
+    np.testing.assert_array_equal(read_volume(tmp_path / "plain.dcm").array, pixels[None])
+    dataset.compress(RLELossless)
+    dataset.save_as(tmp_path / "packed.dcm", enforce_file_format=True)
+    with pytest.raises(DataError, match="colors of 16 bits in RLE"):
+        read_volume(tmp_path / "packed.dcm")
+
+
+def test_a_file_of_no_image_class_stops_no_series(tmp_path, rng):
+    write_series(tmp_path, stored_slices(rng, 3), along_z(0, 1, 2))
+    other = Dataset()
+    other.file_meta = FileMetaDataset()
+    other.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    other.file_meta.MediaStorageSOPClassUID = "1.2.3"
+    other.PatientName = "Nobody"
+    other.save_as(tmp_path / "other.dcm", implicit_vr=False, little_endian=True)
+    raw = (tmp_path / "other.dcm").read_bytes().replace(b"\x02\x00\x02\x00UI", b"\x02\x00\x02\x00LO")
+    (tmp_path / "other.dcm").write_bytes(raw)  # as text its class is no identifier with a name
+    assert read_volume(tmp_path).size == (10, 8, 3)
+
+
 def test_a_slice_cut_short_in_its_header_is_not_passed_over(tmp_path, rng):
     write_series(tmp_path, stored_slices(rng, 3), along_z(0, 1, 2))
     last = sorted(tmp_path.iterdir())[-1]

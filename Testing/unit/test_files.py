@@ -472,6 +472,20 @@ def test_unusable_nifti(tmp_path, content, message):
         assert_one_sentence(caught.value)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        nifti(128, 24, (2, 2, 2), bytes(24), slope=2.0),
+        nifti(4, 16, (4, 3, 2, 1, 3), bytes(144), slope=2.0),
+        nifti(4, 16, (4, 3, 2, 1, 3), bytes(144), intercept=-1.0),
+    ],
+)
+def test_nifti_components_that_are_to_be_scaled_are_refused(tmp_path, content):
+    (tmp_path / "a.nii").write_bytes(content)
+    with pytest.raises(DataError, match="to be scaled .scl_slope . *.*as they are"):
+        read_volume(tmp_path / "a.nii")
+
+
 # Bad input
 
 
@@ -934,3 +948,52 @@ def test_a_file_in_the_sidecars_place_is_replaced_only_on_request(tmp_path, suff
     assert sidecar_path(path).read_text() == "mine" and not path.exists()
     write_volume(volume, path, PROVENANCE, overwrite=True)
     assert json.loads(sidecar_path(path).read_text())["Model"] == PROVENANCE["Model"]
+
+
+def test_a_jpeg_that_its_decoder_complains_of_is_refused(tmp_path, rng, capfd):
+    sitk.WriteImage(sitk.GetImageFromArray(rng.integers(0, 255, (64, 64)).astype(np.uint8)), tmp_path / "a.jpg")
+    data = bytearray((tmp_path / "a.jpg").read_bytes())
+    scan = data.index(b"\xff\xda")
+    data[scan + 200 : scan + 240] = bytes(40)
+    (tmp_path / "a.jpg").write_bytes(data)
+    with pytest.raises(DataError, match="compressed data are damaged"):
+        read_volume(tmp_path / "a.jpg")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ("space: left-posterior-superior\nspace directions: (0,0,0) (0,1,0) (0,0,1)\nencoding: raw", "measure 0 mm"),
+        ("spacings: 0 1 1\nencoding: raw", "measure 0 mm"),
+        ("encoding: bzip2", "compressed in a way that is not supported"),
+    ],
+)
+def test_what_is_whole_and_cannot_be_read_is_not_called_damaged(tmp_path, header, words):
+    start = f"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 5 4 3\n{header}\n\n"
+    (tmp_path / "a.nrrd").write_bytes(start.encode() + bytes(60))
+    with pytest.raises(DataError, match=words):
+        read_volume(tmp_path / "a.nrrd")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.nrrd", "NRRD0004\ntype: uchar\ndimension: 3\nsizes: 3 3 1\nencoding: raw\ndata file: {}\n\n"),
+        ("a.mha", "NDims = 3\nDimSize = 3 3 1\nElementType = MET_UCHAR\nElementDataFile = {}\n"),
+    ],
+)
+def test_a_file_from_somebody_else_names_no_other_files(tmp_path, name, content):
+    (tmp_path / "secret").write_bytes(bytes(range(9)))
+    (tmp_path / name).write_text(content.format(tmp_path / "secret"))
+    assert read_volume(tmp_path / name).array.max() == 8
+    with pytest.raises(DataError, match="is a header alone"):
+        read_volume(tmp_path / name, alone=True)
+    whole = write_volume(read_volume(tmp_path / name), tmp_path / f"whole{name[1:]}")
+    assert read_volume(whole, alone=True).array.max() == 8
+
+
+def test_what_is_no_ordinary_file_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "a.nrrd")
+    with pytest.raises(DataError, match="not an ordinary file"):
+        check_output(tmp_path / "a.nrrd", overwrite=True)

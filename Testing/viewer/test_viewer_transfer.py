@@ -138,6 +138,17 @@ def test_too_large_an_upload_is_refused(page, viewer, tmp_path):
     assert files_of(viewer) == []
 
 
+def test_uploads_that_are_none_or_name_other_files_are_refused(page, viewer):
+    header = b"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 30 30 1\nencoding: raw\ndata file: /etc/passwd\n\n"
+    files = {"file": {"name": "x.nrrd", "mimeType": "image/x", "buffer": header}}
+    answer = page.request.post(f"{viewer.base}upload/image", multipart=files)
+    assert answer.status == 400 and answer.json()["error"].startswith("x.nrrd is a header alone")
+    kind = {"Content-Type": "multipart/form-data"}
+    answer = page.request.post(f"{viewer.base}upload/image", data=b"nonsense", headers=kind)
+    assert answer.status == 400 and "damaged" in answer.json()["error"]
+    assert files_of(viewer) == []
+
+
 def test_a_reference_of_another_grid_is_refused(page, volume_file, large_file):
     driver.show_result(page, volume_file)
     driver.open_file(page, large_file, purpose="reference")

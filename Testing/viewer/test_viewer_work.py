@@ -169,6 +169,13 @@ def test_colors_are_shown_from_dark_to_light(work, dtype, most):
     np.testing.assert_allclose(ends, (0, most), atol=0.02 * most)
 
 
+@pytest.mark.parametrize("dtype", ["int64", "uint64"])
+def test_integers_that_the_views_cannot_show_are_refused(work, dtype):
+    with pytest.raises(DataError, match="64-bit integers.*convert it to 32 bits"):
+        work.open(Volume(np.ones((2, 8, 8), dtype), np.eye(4), "wide"))
+    assert work.input_node is None
+
+
 def test_an_image_without_values_is_refused(work):
     work.open(volume(4, 30, 40))
     nothing = Volume(np.full((1, 8, 8), np.nan, np.float32), np.eye(4), "nothing")

@@ -28,7 +28,7 @@ LONGEST_RUN_SECONDS = 600
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="where panel.png and comparison.png are written")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where panel.png and comparison.webp are written")
     folder = parser.parse_args().folder
     os.environ["QT_QPA_PLATFORM"] = "offscreen"
     sys.path[:0] = [str(ROOT / "SuperResolution")]
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def draw(folder: Path) -> None:
-    """Write ``panel.png`` and ``comparison.png``.
+    """Write ``panel.png`` and ``comparison.webp``.
 
     Raises:
         RuntimeError: if the panel gave no result.
@@ -63,7 +63,7 @@ def draw(folder: Path) -> None:
             layoutManager.widget.resize(layoutManager.widget.width, panel.height())
             settle(0.2)
             zoom(layoutManager)
-            save(beside(panel_picture(widget), layoutManager.widget.grab()), folder / "comparison.png")
+            save(beside(panel_picture(widget), layoutManager.widget.grab()), folder / "comparison.webp")
         finally:
             widget.cleanup()
             close_worker()
@@ -169,7 +169,7 @@ def save(picture, path: Path) -> None:
         raise OSError(f"Cannot write {path}.")
     with Image.open(path) as drawn:
         opaque = drawn.convert("RGB")
-    opaque.save(path, optimize=True)
+    opaque.save(path, optimize=True, quality=85, method=6)
     if path.stat().st_size > MOST_BYTES:
         raise OSError(f"{path} takes {path.stat().st_size} bytes, more than the {MOST_BYTES} that a picture may.")
     print(path)

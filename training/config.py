@@ -133,8 +133,8 @@ class Config:
         clip: largest norm of a network's gradient.
         precision: auto, float32, bfloat16 or float16, of the forward and backward passes; weights stay float32.
         channels_last: memory layout of the feature maps.
-        weight_bits: of what is exported. With 8 the network is trained with kernels rounded to 8 bits a number, see
-            ``rounding.py``; with 16 they are rounded at the end, as far as that cannot be seen.
+        weight_bits: of what is exported. With 8 or 6 the network is trained with kernels rounded to so many bits a
+            number, see ``rounding.py``; with 16 they are rounded at the end, as far as that cannot be seen.
         seed: of the initial weights and the patches.
         log_steps: steps between two lines of the log; what is not finite is found then.
         checkpoint_minutes: between two checkpoints.
@@ -155,7 +155,7 @@ class Config:
     clip: Rate = 1.0
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     channels_last: bool = True
-    weight_bits: Literal[8, 16] = 16
+    weight_bits: Literal[6, 8, 16] = 16
     seed: Steps = 0
     log_steps: Count = 50
     checkpoint_minutes: Rate = 3.0
@@ -294,8 +294,11 @@ def _unbuildable(config: Config):
     except (ModelError, RuntimeError, ArithmeticError, LookupError) as error:
         yield f"network cannot be built: {str(error).rstrip('.')}"
         return
-    if config.weight_bits == 8 and config.architecture == "span" and not config.network.get("fused"):
-        yield "weight_bits is 8, and SPAN's kernels are sums of what is trained; give network.fused or take 16"
+    if config.weight_bits <= 8 and config.architecture == "span" and not config.network.get("fused"):
+        yield (
+            f"weight_bits is {config.weight_bits}, and SPAN's kernels are sums of what is trained; give network.fused "
+            "or take 16"
+        )
     for index, phase in enumerate(config.phases):
         yield from (f"phases.{index}.freeze: {words}" for words in _freeze_faults(net, phase))
 

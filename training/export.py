@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from SuperResolutionLib.backends.torch_weights import STEP, is_rounded, to_whole_numbers
+from SuperResolutionLib.backends.torch_weights import is_rounded, stored_kernel
 from SuperResolutionLib.catalog import BUNDLED, CARD, WEIGHTS, file_sha256, load_card, split_id, user_folder
 from SuperResolutionLib.errors import DataError, ModelError, UsageError
 from SuperResolutionLib.networks import create, span
@@ -63,9 +63,10 @@ def export(config, checkpoint: Path, folder: Path | None = None, trust_config: b
         trained.load_state_dict(state["average"])
     except RuntimeError as error:
         raise ModelError(f"{checkpoint} does not hold the network that {config.id} describes.") from error
-    if config.weight_bits == 8:
-        round_weights(trained)
+    if config.weight_bits <= 8:
+        round_weights(trained, config.weight_bits)
     weights, network = inference_form(config.architecture, config.arguments, trained.eval())
+    parameters = sum(tensor.numel() for tensor in weights.values())
     weights, difference = smallest_weights(config.architecture, network, weights, trained, config.weight_bits)
     card = {
         "id": config.id,
@@ -78,7 +79,7 @@ def export(config, checkpoint: Path, folder: Path | None = None, trust_config: b
         "spacing_mm": config.card["spacing_mm"],
         "augmentations": describe_augmentations(config.data.augment, config.data.drawings),
         **training_entry(config, state, checkpoint.parent),
-        "parameters": sum(tensor.numel() for name, tensor in weights.items() if not name.endswith(STEP)),
+        "parameters": parameters,
         "precision": precision_of(weights),
         "parity": float(f"{difference:.2g}"),
         "measured": [],
@@ -122,7 +123,7 @@ def smallest_weights(architecture: str, network: dict, weights: dict, trained, b
     Where it does not, tensors stay in fp32, the one first whose rounding alone changes the result most, until it does.
 
     Args:
-        bits: 8 for kernels that are whole numbers times a step each channel, and are stored so.
+        bits: 8 or 6 for kernels that are whole numbers times a step each channel, and are stored so.
 
     Returns:
         The weights as they are stored, and the largest difference from the trained network on ``probe_images``.
@@ -157,16 +158,17 @@ def smallest_weights(architecture: str, network: dict, weights: dict, trained, b
                 "exported."
             )
     stored = rounded(halves)
-    for name in [name for name, tensor in weights.items() if bits == 8 and is_rounded(tensor)]:
-        stored[name], stored[name + STEP] = to_whole_numbers(weights[name])
+    for name in [name for name, tensor in weights.items() if bits <= 8 and is_rounded(tensor)]:
+        stored |= stored_kernel(name, weights[name], bits)
     return stored, found
 
 
 def precision_of(weights: dict) -> str:
-    """The type that weights are stored in: int8 if kernels are, "mixed" for several other ones."""
+    """The type that weights are stored in: int8 or int6 if kernels are, "mixed" for several other ones."""
     kinds = {str(tensor.dtype).removeprefix("torch.") for tensor in weights.values()}
-    if "int8" in kinds:
-        return "int8"
+    for kind, name in (("int8", "int8"), ("uint8", "int6")):
+        if kind in kinds:
+            return name
     return kinds.pop() if len(kinds) == 1 else "mixed"
 
 

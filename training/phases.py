@@ -57,7 +57,7 @@ class ActivePhase:
         self.losses = GeneratorLosses(plan.losses, config.channels, group.device, features)
         self.discriminator = self._discriminator(before)
         self.generator_optimizer = _optimizer(plan, self._trained_parameters())
-        self.rounding = Rounding(net) if config.weight_bits == 8 else nullcontext()
+        self.rounding = Rounding(net, config.weight_bits) if config.weight_bits <= 8 else nullcontext()
         self.discriminator_optimizer = None
         self.scaler = grad_scaler(precision, group.device)
         self.guard, self.watch, self.rate = NanGuard(), None, 0.0

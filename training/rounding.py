@@ -1,4 +1,4 @@
-"""Training for weights in 8 bits: the network computes with rounded weights, the optimiser moves the ones behind them.
+"""Training for weights in few bits: the network computes with rounded weights, the optimiser moves the ones behind.
 
 The gradient passes the rounding as if it were not there (straight-through estimator, Bengio et al. 2013), so that small
 steps add up until a weight is rounded to the next number.
@@ -15,14 +15,17 @@ from SuperResolutionLib.backends.torch_weights import is_rounded, rounded
 class Rounding:
     """A context, forwards and backwards, in which a network computes with rounded weights."""
 
-    def __init__(self, net: nn.Module):
+    def __init__(self, net: nn.Module, bits: int):
+        self.bits = bits
         self.weights = [parameter for parameter in net.parameters() if is_rounded(parameter)]
         self.behind: list[torch.Tensor] = []
 
     def __enter__(self) -> None:
         self.behind = [weight.detach().clone() for weight in self.weights]
         for weight in self.weights:
-            weight.data.copy_(rounded(weight))  # unseen by autograd, which refuses weights that changed meanwhile
+            weight.data.copy_(
+                rounded(weight, self.bits)
+            )  # unseen by autograd, which refuses weights that changed meanwhile
 
     def __exit__(self, *_) -> None:
         for weight, behind in zip(self.weights, self.behind):
@@ -31,8 +34,8 @@ class Rounding:
 
 
 @torch.no_grad()
-def round_weights(net: nn.Module) -> nn.Module:
+def round_weights(net: nn.Module, bits: int) -> nn.Module:
     """Round a network's kernels for good."""
     for parameter in filter(is_rounded, net.parameters()):
-        parameter.copy_(rounded(parameter))
+        parameter.copy_(rounded(parameter, bits))
     return net

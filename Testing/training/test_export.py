@@ -10,10 +10,10 @@ import jsonschema
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from SuperResolutionLib.backends.torch_backend import load
-from SuperResolutionLib.backends.torch_weights import load_weights, rounded, to_whole_numbers
+from SuperResolutionLib.backends.torch_weights import load_weights, rounded, stored_kernel, to_whole_numbers
 from SuperResolutionLib.catalog import BUNDLED, ModelCatalog, file_sha256, load_card
 from SuperResolutionLib.errors import DataError, ModelError, UsageError
 from SuperResolutionLib.networks import create
@@ -277,8 +277,6 @@ def test_a_model_in_between(tmp_path):
 
 
 def shift_weights(card):
-    from safetensors.torch import load_file
-
     from training.export import write_card
 
     save_file({name: tensor + 0.01 for name, tensor in load_file(card.weights).items()}, card.weights)
@@ -341,32 +339,52 @@ def test_models_that_cannot_be_mixed(tmp_path):
     assert not (tmp_path / "models").exists()
 
 
+@pytest.mark.parametrize("bits", [6, 8])
 @pytest.mark.parametrize("architecture", ["edsr_ise", "srgan_cbam", "swift_srgan", "pgan"])
-def test_kernels_in_8_bits_are_what_the_network_computed_with(tmp_path, architecture):
+def test_kernels_in_few_bits_are_what_the_network_computed_with(tmp_path, architecture, bits):
     net = trained(architecture)
     path = checkpoint(tmp_path / "run", net)
     halves = export(config(architecture), path, tmp_path / "halves")
-    folder = export(config(architecture, weight_bits=8), path, tmp_path / "models")
+    folder = export(config(architecture, weight_bits=bits), path, tmp_path / "models")
     card = load_card(folder)
     jsonschema.validate(card.card, SCHEMA)
-    assert card.card["precision"] == "int8" and card.card["parity"] < 2.5e-4
+    assert card.card["precision"] == f"int{bits}" and card.card["parity"] < 2.5e-4
     model = load(card, "cpu").net
-    assert largest_difference(model, round_weights(trained(architecture))) < 2.5e-4 < largest_difference(model, net)
+    assert (
+        largest_difference(model, round_weights(trained(architecture), bits)) < 2.5e-4 < largest_difference(model, net)
+    )
     assert card.card["parameters"] == json.loads((halves / "card.json").read_text())["parameters"]
     assert weights_facts(card)[0] == card.card["parameters"]
     create(architecture, **card.config).load_state_dict(read_start(folder))
 
 
-def test_8_bits_take_half_the_room(tmp_path):
-    kernel = torch.randn(64, 64, 3, 3)
-    numbers, step = to_whole_numbers(kernel)
-    save_file({"a": numbers, "a.step": step}, tmp_path / "a.safetensors")
-    assert (tmp_path / "a.safetensors").stat().st_size < 0.51 * kernel.numel() * 2
+@pytest.mark.parametrize(("bits", "most", "bytes_each"), [(8, 127, 1), (6, 31, 0.75)])
+@pytest.mark.parametrize("shape", [(64, 64, 3, 3), (3, 5, 1, 1), (7, 3)])
+def test_a_kernel_comes_back_from_few_bits(tmp_path, bits, most, bytes_each, shape):
+    kernel = torch.randn(shape)
+    kernel[0, 0] = kernel.abs().max() + 1  # the largest number, with both signs
+    kernel[1, 0] = -kernel[0, 0]
+    numbers, step = to_whole_numbers(kernel, bits)
+    save_file(stored_kernel("a", kernel, bits), tmp_path / "a.safetensors")
+    assert (tmp_path / "a.safetensors").stat().st_size < bytes_each * kernel.numel() + 4 * shape[0] + 400
     read = load_weights(tmp_path / "a.safetensors")
-    assert list(read) == ["a"] and torch.equal(read["a"], rounded(kernel))
-    assert ((read["a"] - kernel).abs() <= step / 2 * 1.0001).all() and numbers.abs().amax(dim=(1, 2, 3)).eq(127).all()
-    assert torch.equal(rounded(rounded(kernel)), rounded(kernel)), "rounded once, a kernel stays as it is"
-    assert torch.equal(rounded(torch.zeros(2, 3)), torch.zeros(2, 3))
+    assert list(read) == ["a"] and torch.equal(read["a"], rounded(kernel, bits))
+    assert ((read["a"] - kernel).abs() <= step / 2 * 1.0001).all()
+    assert numbers.abs().amax(dim=tuple(range(1, numbers.dim()))).eq(most).all()
+    assert torch.equal(rounded(rounded(kernel, bits), bits), rounded(kernel, bits)), "rounded once, it stays as it is"
+    assert torch.equal(rounded(torch.zeros(2, 3), bits), torch.zeros(2, 3))
+
+
+def test_a_damaged_kernel_in_6_bits_is_refused(tmp_path):
+    path = checkpoint(tmp_path / "run", trained("edsr_ise"))
+    folder = export(config("edsr_ise", weight_bits=6), path, tmp_path / "models")
+    stored = load_file(folder / "weights.safetensors")
+    name = next(name for name, tensor in stored.items() if tensor.dtype == torch.uint8)
+    save_file(stored | {name: stored[name][:-1].clone()}, folder / "weights.safetensors")
+    card = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps(card | {"sha256": file_sha256(folder / "weights.safetensors")}))
+    with pytest.raises(ModelError, match="do not fit the network that its card describes"):
+        load(load_card(folder), "cpu")
 
 
 def test_spans_sums_are_not_rounded_in_training():

@@ -188,12 +188,12 @@ def test_a_network_computes_with_rounded_weights_and_trains_those_behind_them():
     phase = ActivePhase(config, 0, net, CPU, "float32")
     low, high = Patches().batch(2)
     [loss] = phase.step(0, lambda: (low, high))[:1]
-    assert loss == (round_weights(deepcopy(before))(low) - high).abs().mean() != (before(low) - high).abs().mean()
+    assert loss == (round_weights(deepcopy(before), 8)(low) - high).abs().mean() != (before(low) - high).abs().mean()
     pairs = list(zip(net.parameters(), before.parameters()))
     moved = [(new - old).abs().max() for new, old in pairs if new.dim() > 1]
     # Adam's first step is the learning rate: behind the rounding nothing jumps to a whole number of steps.
     assert 0 < max(moved) <= 1.01 * phase.rate
-    assert any((rounded(new) - new).abs().max() > 0 for new, _ in pairs if new.dim() > 1)
+    assert any((rounded(new, 8) - new).abs().max() > 0 for new, _ in pairs if new.dim() > 1)
 
 
 def test_weight_norms_are_clipped_and_rates_scheduled():

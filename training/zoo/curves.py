@@ -16,7 +16,7 @@ from ..plots import COLORS, canvas
 from ..record import STEPS
 
 #: The most rows that are kept of a run.
-ROWS = 200
+ROWS = 120
 
 #: Columns that are not kept: how long a step took says nothing of the training.
 LEFT_OUT = ("epoch", "waiting", "seconds")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from SuperResolutionLib.backends.torch_weights import STEP
+from SuperResolutionLib.backends.torch_weights import is_beside, load_weights
 from SuperResolutionLib.catalog import ModelCard
 from SuperResolutionLib.upscaler import Options, upscale
 from SuperResolutionLib.volume import Volume
@@ -96,11 +96,11 @@ def weights_facts(card: ModelCard) -> tuple[int, str, int]:
     """Parameters, precision and bytes of a model's weights, read from the file."""
     from safetensors import safe_open
 
+    count = sum(tensor.numel() for tensor in load_weights(card.weights).values())
     with safe_open(card.weights, "np") as file:
-        tensors = [file.get_slice(name) for name in file.keys() if not name.endswith(STEP)]
-        count = sum(int(np.prod(tensor.get_shape())) for tensor in tensors)
-        kinds = sorted({tensor.get_dtype() for tensor in tensors})
-    names = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "I8": "int8"}
+        names = list(file.keys())
+        kinds = sorted({file.get_slice(name).get_dtype() for name in names if not is_beside(name, names)})
+    names = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "I8": "int8", "U8": "int6"}
     return count, ", ".join(names.get(kind, kind) for kind in kinds), os.path.getsize(card.weights)
 
 

@@ -24,7 +24,7 @@ WRAP = 26
 YELLOW = (255, 204, 0)
 
 #: Quality of WebP files.
-QUALITY = 80
+QUALITY = 70
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import lzma
 import re
+import struct
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 
@@ -85,17 +88,26 @@ def unpack_bundle(folder: Path, packed: Path, runs: Path) -> list[str]:
     done = []
     with _read_parts(folder) as archive:
         for name in archive.namelist():
-            kind, _, rest = name.partition("/")
-            if kind == "packed":
-                if not (packed / f"{rest}.json").exists():
-                    expand_set(archive.read(name), packed)
-                    done.append(name)
-            elif kind == FEATURES:
-                _put(packed / FEATURES / rest, archive.read(name))
-            elif rest.endswith(STATUS):
-                if _unpack_run(archive, rest.rpartition("/")[0], runs):
-                    done.append(rest.rpartition("/")[0])
+            try:
+                done += _unpack_entry(archive, name, packed, runs)
+            except (KeyError, ValueError, TypeError, EOFError, struct.error, lzma.LZMAError, UnpicklingError) as error:
+                raise DataError(f"{name} in the bundle {folder} is damaged; copy or pack it again.") from error
     return done
+
+
+def _unpack_entry(archive: zipfile.ZipFile, name: str, packed: Path, runs: Path) -> list[str]:
+    """Restore an entry, and with a status its run; names of what was written."""
+    kind, _, rest = name.partition("/")
+    if kind == "packed":
+        if (packed / f"{rest}.json").exists():
+            return []
+        expand_set(archive.read(name), packed)
+        return [name]
+    if kind == FEATURES:
+        _put(packed / FEATURES / rest, archive.read(name))
+    elif rest.endswith(STATUS) and _unpack_run(archive, rest.rpartition("/")[0], runs):
+        return [rest.rpartition("/")[0]]
+    return []
 
 
 def run_name(config: Config) -> str:
@@ -140,7 +152,7 @@ def _states(configs: Iterable[Config], runs: Path, with_discriminator: bool) -> 
     entries = {}
     for config in configs:
         run = runs / run_name(config)
-        if not (run / CHECKPOINT).exists():
+        if not (run / CHECKPOINT).exists() or not (run / STATUS).exists():  # killed before the first was complete
             continue
         state = torch.load(run / CHECKPOINT, weights_only=True, map_location="cpu")
         small = shrink_finished(state) if is_finished(run) else shrink(state, with_discriminator)
@@ -234,7 +246,7 @@ def _write_parts(folder: Path, entries: dict[str, bytes]) -> None:
 
 def _read_parts(folder: Path) -> zipfile.ZipFile:
     paths = sorted(folder.glob("part-*-of-*.bin"))
-    if not paths or len(paths) != int(paths[0].stem.rpartition("-")[2]):
+    if not paths or str(len(paths)) != paths[0].stem.rpartition("-")[2]:
         raise DataError(f"{folder} does not hold all parts of a bundle; copy them again.")
     try:
         archive = zipfile.ZipFile(io.BytesIO(b"".join(path.read_bytes() for path in paths)))

@@ -71,6 +71,8 @@ def card_faults(card: dict) -> Iterator[str]:
     wanted = 2 if bounds or card["intensity"]["mapping"] == "fixed" else 0
     if len(bounds) != wanted or None in bounds or bounds != sorted(set(bounds)):
         yield "intensity needs low and high, two numbers, low the smaller"
+    elif card["intensity"]["mapping"] == "percentile" and bounds and not 0 <= bounds[0] < bounds[1] <= 100:
+        yield f"intensity needs percentiles from 0 to 100, not {bounds}"
     if card["spacing_mm"] and card["spacing_mm"] != sorted(card["spacing_mm"]):
         yield f"spacing_mm should have the smaller length first, not {card['spacing_mm']}"
     if not card["data"]:

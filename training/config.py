@@ -32,7 +32,6 @@ Steps = Annotated[int, Range(low=0)]
 Rate = Annotated[float, Range(above=0)]
 Share = Annotated[float, Range(low=0, high=1)]
 Weight = Annotated[float, Range(low=0)]
-Pair = tuple[Annotated[float, Range(low=0)], Annotated[float, Range(low=0)]]
 Beta = Annotated[float, Range(low=0, high=0.999999)]
 
 
@@ -208,6 +207,8 @@ def load_config(path: Path) -> Config:
         values = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)  # noqa: S506, a SafeLoader
     except OSError as error:
         raise UsageError(f"The configuration {path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"The configuration {path} is not text in UTF-8; save it as such.") from error
     except yaml.YAMLError as error:
         raise UsageError(f"The configuration {path} is no YAML: {' '.join(str(error).split())}.") from error
     return make_config(values, str(path))
@@ -272,6 +273,9 @@ def _network_faults(network: dict):
         if network.get(name) not in choices:
             yield f"network.{name} should be one of {', '.join(map(str, choices))}, not {network.get(name)!r}"
             return
+    if not isinstance(network.get("scale"), int) or isinstance(network.get("scale"), bool):
+        yield f"network.scale should be a whole number, not {network.get('scale')!r}"
+        return
     name = network["architecture"]
     builder = getattr(import_module(f"SuperResolutionLib.networks.{name}"), name)
     known = ["architecture", *inspect.signature(builder).parameters]
@@ -355,6 +359,8 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node, deep=False):
         seen = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a name is a list or a mapping", key.start_mark)
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"{key.value} is there twice", key.start_mark)
             seen.add(key.value)

@@ -85,7 +85,7 @@ def _with_header(packed: PackedSet, parts: list[bytes], pixels: int, side: int |
 
 def _about(packed: PackedSet) -> dict:
     """The fields of the set's JSON file that writing it again does not make anew."""
-    return {key: value for key, value in packed.about.items() if key not in ("version", "bytes", "slices")}
+    return {key: value for key, value in packed.about.items() if key not in ("version", "bytes", "pixels", "slices")}
 
 
 def _fill(packed: PackedSet, places: list, room: int, side: int, stop_when_full=False) -> tuple[list, int] | None:

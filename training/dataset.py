@@ -43,7 +43,8 @@ DRAWINGS = {
     "edges": "an image's edge drawn on",
 }
 
-#: Low-resolution pixels around a patch that are degraded with it, so that it sees what lies beyond its border.
+#: Low-resolution pixels around a patch that are degraded with it, so that it sees what lies beyond its border; more
+#: where a degradation looks farther.
 MARGIN = 4
 
 #: Batches that wait ready.
@@ -118,6 +119,7 @@ class PatchSampler:
                 raise ValueError(f"{kind} names {', '.join(strange)}, and the sets are {', '.join(sets)}.")
         self.scale, self.patch, self.seed, self.rank, self.world = scale, patch, seed, rank, world
         self.augment, self.degrade, self.cut = frozenset(augment), degrade, cut
+        self.margin = max(MARGIN, getattr(degrade, "reach", 0))
         self.packed = [packed for packed, _ in sets.values()]
         self.drawn_on = [{kind: (drawings or {}).get(kind, {}).get(name, 0.0) for kind in DRAWINGS} for name in sets]
         self.places = [find_places(packed, scale, patch) for packed in self.packed]
@@ -222,7 +224,7 @@ class PatchSampler:
         s, p, packed = self.scale, self.patch, self.packed[which]
         kinds = {kind for kind, share in self.drawn_on[which].items() if share and random.random() < share}
         edges = choose_edges(random) if "edges" in kinds else []
-        margins = [[0 if (axis, last) in edges else MARGIN for axis in (0, 1)] for last in (0, 1)]
+        margins = [[0 if (axis, last) in edges else self.margin for axis in (0, 1)] for last in (0, 1)]
         starts = [max(0, at - margin) for at, margin in zip(corner, margins[0])]
         ends = zip(corner, margins[1], packed.shape(index))
         stops = [min(length // s, at + p + margin) for at, margin, length in ends]

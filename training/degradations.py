@@ -16,6 +16,7 @@ A specification is a mapping; every range [low, high] is drawn from evenly, anew
 
 from __future__ import annotations
 
+import math
 from importlib.util import find_spec
 from io import BytesIO
 
@@ -91,6 +92,13 @@ class Degradation:
     def saturates(self) -> bool:
         """Whether the result holds 0 to 1 alone, so that of the high resolution nothing else can be asked for."""
         return "jpeg" in self.steps
+
+    @property
+    def reach(self) -> int:
+        """How far a low-resolution pixel looks, in low-resolution pixels; bicubic alone looks at two."""
+        sigma = max(self.steps.get("blur", {"sigma": (0, 0)})["sigma"])
+        width = max(self.steps.get("slice_profile", {"fwhm": (0, 0)})["fwhm"])  # a Gaussian's are 2.4 to a sigma
+        return 2 + math.ceil(max(REACH * sigma, 2 * width))
 
     def describe(self) -> str:
         """What is done, in words and in order, for the model card."""
@@ -220,11 +228,16 @@ def _read_step(name: str, value) -> dict:
         if setting in settings and chosen not in settings[setting]:
             raise UsageError(f"{setting} of the degradation {name} is one of {settings[setting]}, not {chosen!r}.")
     limits = given.get(key)
-    if not isinstance(limits, list | tuple) or len(limits) != 2 or not lowest <= limits[0] <= limits[1] <= highest:
+    if not _are_numbers(limits) or not lowest <= limits[0] <= limits[1] <= highest:
         raise UsageError(
             f"{key} of the degradation {name} is a range [low, high] within {lowest:g} to {highest:g}, not {limits!r}."
         )
     return {setting: allowed[0] for setting, allowed in settings.items()} | given | {key: tuple(limits)}
+
+
+def _are_numbers(limits) -> bool:
+    pair = isinstance(limits, list | tuple) and len(limits) == 2
+    return pair and all(isinstance(limit, int | float) and not isinstance(limit, bool) for limit in limits)
 
 
 def _span(limits: tuple[float, float]) -> str:

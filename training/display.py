@@ -48,7 +48,8 @@ class Display:
     def rows(self, rows: list[dict], columns: list[str]) -> None:
         """The means of the last steps."""
         last = rows[-1]
-        means = {name: sum(row[name] for row in rows) / len(rows) for name in columns if name in last}
+        found = {name: [row[name] for row in rows if name in row] for name in columns if name in last}
+        means = {name: sum(values) / len(values) for name, values in found.items()}
         seconds = sum(row["seconds"] for row in rows)
         waiting = sum(row["waiting"] for row in rows)
         numbers = "  ".join(f"{name} {value:.4g}" for name, value in means.items())

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from SuperResolutionLib.catalog import load_card
-from SuperResolutionLib.errors import ModelError, SuperResolutionError
+from SuperResolutionLib.errors import ModelError, SuperResolutionError, UsageError
 from SuperResolutionLib.geometry import slice_axis
 from SuperResolutionLib.plan import slice_planes
 from SuperResolutionLib.volume import Volume
@@ -63,6 +63,9 @@ def evaluate(
     Raises:
         SuperResolutionError: if an image cannot be read or enlarged.
     """
+    twice = {one.name for one in candidates if [other.name for other in candidates].count(one.name) > 1}
+    if twice:
+        raise UsageError(f"Two models are called {min(twice)}; measure them one after the other, or rename one.")
     where = lists or data / FILE
     splits = read_splits(where)
     rows = []

@@ -39,6 +39,8 @@ def interpolate(
         raise ModelError(f"{name} says another scale than {gan.id}; give it an id with x{gan.scale}.")
     if not 0 <= factor <= 1:
         raise UsageError(f"The factor lies between 0 and 1, not at {factor:g}.")
+    if name in (psnr.id, gan.id):
+        raise UsageError(f"{name} is one of the two models; give the mixture an id of its own.")
     for what in ("architecture", "config", "intensity"):
         one, other = getattr(psnr, what), getattr(gan, what)
         if one != other:

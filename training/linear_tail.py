@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from SuperResolutionLib.networks.blocks import ImprovedSE, Shuffle
-from SuperResolutionLib.networks.composition import compose
+from SuperResolutionLib.networks.composition import compose, is_linear
 
 #: A kernel is worth multiplying out if a map has this many pixels for each channel of the result at its size.
 WORTH = 100
@@ -61,10 +61,7 @@ def _can_be_short(tail: nn.Module) -> bool:
 
 def _is_linear(step: nn.Module) -> bool:
     """Whether a layer is an enlargement by 2 without activation."""
-    if not isinstance(step, Shuffle) or step.shuffle.upscale_factor != 2 or not isinstance(step.conv, nn.Conv2d):
-        return False
-    plain = step.conv.groups == 1 and step.conv.kernel_size == (3, 3)
-    return plain and isinstance(step.after, nn.Identity | ImprovedSE)
+    return is_linear(step) and step.shuffle.upscale_factor == 2
 
 
 @dataclass

@@ -39,6 +39,9 @@ OPTIONS = {
     "consistency": {},
 }
 
+#: What a weight stays below: float32 holds no more.
+LARGEST = 1e38
+
 #: The layer where none is named: the last one of each network.
 LAST_LAYERS = {"vgg19": "conv5_4", "mobilenet_v2": "features.18", "squeezenet1_1": "features.12"}
 
@@ -89,6 +92,8 @@ def _read_term(name: str, value) -> Term:
             raise UsageError(f"{option} of the loss {name} is one of {ALLOWED[option]}, not {chosen!r}.")
     if "margin" in options:
         _number(name, "margin", options["margin"])
+    if name == "perceptual" and options["backbone"] is None:
+        raise UsageError(f"The loss {name} needs a backbone: {', '.join(LAST_LAYERS)}.")
     if options.get("backbone"):
         options["layer"] = options["layer"] or LAST_LAYERS[options["backbone"]]
         if not isinstance(options["layer"], str | dict):
@@ -102,6 +107,6 @@ def _read_term(name: str, value) -> Term:
 
 
 def _number(name: str, option: str, value) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < LARGEST:
         raise UsageError(f"The {option} of the loss {name} is a number of 0 or more, not {value!r}.")
     return float(value)

@@ -6,6 +6,7 @@ whose source is an integer image is stored in integers, without loss; any other 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -131,7 +132,7 @@ class PackWriter:
         self.folder, self.name, self.channels, self.intensity = folder, name, channels, intensity
         self.stem = file_stem(name, intensity)
         self.rows: list[dict] = []
-        self.size = 0
+        self.size, self._pixels = 0, hashlib.sha256()
         self._path = folder / f"{self.stem}.bin.part"
         self._file = self._path.open("wb")
 
@@ -153,6 +154,7 @@ class PackWriter:
         row = {"shape": list(plane.shape[:2]), "type": plane.dtype.name, "start": self.size}
         self.rows.append(row | {"gain": float(gain), "offset": float(offset), "source": source})
         self._file.write(data)
+        self._pixels.update(data)
         self.size += len(data)
 
     def close(self, **about) -> None:
@@ -160,7 +162,8 @@ class PackWriter:
         self._file.close()
         os.replace(self._path, self.folder / f"{self.stem}.bin")
         content = {"version": VERSION, "channels": self.channels, "bytes": self.size}
-        content |= {"set": self.name, "intensity": self.intensity, **about, "slices": self.rows}
+        content |= {"set": self.name, "intensity": self.intensity, **about}
+        content |= {"pixels": self._pixels.hexdigest(), "slices": self.rows}
         temporary = self.folder / f"{self.stem}.json.part"
         temporary.write_text(json.dumps(content), encoding="utf-8")
         os.replace(temporary, self.folder / f"{self.stem}.json")

@@ -204,7 +204,9 @@ def check_phases(config: Config, first: int, stages: int, features: Path | None 
         try:
             _check_stages(plan, stages)
             with torch.random.fork_rng(devices=[]):  # the run's own numbers stay what they are
-                GeneratorLosses(plan.losses, config.channels, "cpu", features)
+                losses = GeneratorLosses(plan.losses, config.channels, "cpu", features)
+            side = config.data.patch * config.scale
+            _check_features(losses, config.channels, side)
             if plan.discriminator:
                 with torch.device("meta"):  # no memory for its weights
                     made = make_discriminator(plan, config.channels)
@@ -212,8 +214,33 @@ def check_phases(config: Config, first: int, stages: int, features: Path | None 
                     raise UsageError(
                         f"discriminator.stages is {len(made.stages)}, and the generator has {plan.stage or stages}."
                     )
+                if not isinstance(made, StagedDiscriminator):
+                    _check_judging(made, config, side)
         except SuperResolutionError as error:
             raise type(error)(f"phases.{index} ({plan.name}): {error}", error.details) from error
+
+
+def _check_features(losses: GeneratorLosses, channels: int, side: int) -> None:
+    """Whether patches are large enough for the feature networks' layers."""
+    for name, network in losses.networks.items():
+        with torch.no_grad():
+            try:
+                empty = any(not one.numel() for one in network(torch.zeros(1, channels, side, side)))
+            except RuntimeError:
+                empty = True
+        if empty:
+            raise UsageError(f"the loss {name} sees nothing of patches of {side} pixels: enlarge data.patch.")
+
+
+def _check_judging(discriminator: nn.Module, config: Config, side: int) -> None:
+    """Whether a discriminator, which lies on the meta device, can judge patches of this size and number."""
+    try:
+        discriminator(torch.zeros(config.data.batch, config.channels, side, side, device="meta"))
+    except (RuntimeError, ValueError) as error:
+        raise UsageError(
+            f"the discriminator cannot judge {config.data.batch} patches of {side} pixels: enlarge data.patch or "
+            f"data.batch ({str(error).splitlines()[0].rstrip('.')})."
+        ) from error
 
 
 def make_discriminator(plan: Phase, channels: int) -> nn.Module:

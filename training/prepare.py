@@ -23,7 +23,7 @@ from .duplicates import exact_pairs, near_pairs, pixel_hash, thumbnail
 from .packed import PackWriter
 from .resized import split_size
 from .slices import cut_slices, fit_channels, stacks
-from .sources import RULES, Source, find_sources, patient_scope, patients_of
+from .sources import RULES, Source, dicom_sources, find_sources, patient_scope, patients_of
 from .splits import (
     FILE,
     SHARES,
@@ -186,7 +186,10 @@ def _take_drawn(names, data: Path, out: Path, rule: str, shares, seed: int, log)
     }
     exact, near = _united({key: (scan, scopes[key]) for key, scan in scans.items()}).pairs()
     alike = [tuple(tuple(label.split("/", 1)) for label in pair[:2]) for pair in (*exact, *near)]
-    written = draw_together(whose, alike, shares, seed)
+    kept = read_splits(out / FILE) if (out / FILE).is_file() else {}
+    if kept.keys() & whose.keys():
+        log(f"Images that {out / FILE} has in a split stay in it; delete it to draw anew.")
+    written = draw_together(whose, alike, shares, seed, kept)
     parts = {
         name: {split: files_of(written, name, split, out / FILE, needed=split == "train") for split in SPLITS}
         for name in names
@@ -245,7 +248,7 @@ def _listed(lists, name, folder, given, rule) -> tuple[list[Source], dict[str, l
     names = sorted({file for files in parts.values() for file in files})
     if not names:
         raise DataError(f"{given} lists no file of {name}; add some, or remove the list and let the splits be drawn.")
-    whose = patients_of(names, rule)
+    whose = _patients_listed(folder, names, rule)
     sources = [Source.listed(folder, file, whose.get(file, "")) for file in names]
     lost = [source.name for source in sources if not source.path.exists()]
     if lost:
@@ -258,6 +261,15 @@ def _listed(lists, name, folder, given, rule) -> tuple[list[Source], dict[str, l
     if twice:
         raise DataError(f"{given} has the patient {twice[0]} of {name} in two splits; move all images into one.")
     return sources, parts
+
+
+def _patients_listed(folder: Path, names: list[str], rule: str) -> dict[str, str]:
+    """File -> patient for a given list: DICOM files say it themselves, unless a rule does."""
+    headers = {}
+    if rule in ("auto", "dicom"):
+        headers = {source.name: source.patient for source in dicom_sources(folder) if source.patient}
+    others = [name for name in names if name not in headers]
+    return {name: headers[name] for name in names if name in headers} | (patients_of(others, rule) if others else {})
 
 
 def _prepare_set(config, one: Taken, leaks: dict[str, str], outward: tuple, out: Path, drawn: bool) -> dict:

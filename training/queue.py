@@ -80,9 +80,10 @@ def work(configs: list[Config], places: Places, minutes: float | None, device: s
         elif left is None or left > 0:
             try:
                 _advance(config, places, left, device, log)
-            except SuperResolutionError as error:
+            except Exception as error:  # whatever it is, the others are trained and packed
                 failed.append(config.id)
-                log(f"{config.id}: failed: {error}")
+                told = "" if isinstance(error, SuperResolutionError) else f"{type(error).__name__}: "
+                log(f"{config.id}: failed: {told}{error}")
             except KeyboardInterrupt:
                 log(f"{config.id}: interrupted, the queue ends here")
                 break

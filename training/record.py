@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+from itertools import groupby
 from pathlib import Path
 
 import torch
@@ -52,8 +53,11 @@ class Recorder:
         """The rows of the steps since the last time, averaged over the processes; they are no longer pending."""
         if not self.pending:
             return []
-        values = self.group.mean(torch.stack([entry[2] for entry in self.pending])).tolist()
-        rows = [{**about, **dict(zip(names, row))} for (about, names, _), row in zip(self.pending, values)]
+        rows = []
+        for names, alike in groupby(self.pending, key=lambda entry: entry[1]):  # another phase has other losses
+            entries = list(alike)
+            values = self.group.mean(torch.stack([entry[2] for entry in entries])).tolist()
+            rows += [{**entry[0], **dict(zip(names, row))} for entry, row in zip(entries, values)]
         self.pending = []
         return rows
 
@@ -64,8 +68,16 @@ class Recorder:
             self.seconds += row["seconds"]
             self._count(row)
         if self.group.leads:
-            self._append(STEPS, [*_BEFORE, *self.columns, *_AFTER], rows)
+            self._append(STEPS, self._step_columns, rows)
             self._show(rows)
+
+    @property
+    def _step_columns(self) -> list[str]:
+        return [*_BEFORE, *self.columns, *_AFTER]
+
+    @property
+    def _epoch_columns(self) -> list[str]:
+        return ["epoch", "step", "phase", "learning_rate", *self.columns, *_AFTER]
 
     def state(self) -> dict:
         """For a checkpoint, with what is pending."""
@@ -81,8 +93,14 @@ class Recorder:
         self.sums, self.seconds = dict(state["sums"]), state["seconds"]
         if self.group.leads:
             written = step - len(self.pending)
-            _keep_rows(self.folder / STEPS, lambda row: int(row["step"]) <= written)
-            _keep_rows(self.folder / EPOCHS, lambda row: (int(row["epoch"]) + 1) * self.epoch_steps <= written)
+            known = {*_BEFORE, *_AFTER, *self.columns}
+            self.columns = [*self.columns, *(name for name in _header(self.folder / STEPS) if name not in known)]
+            _keep_rows(self.folder / STEPS, self._step_columns, lambda row: int(row["step"]) <= written)
+            _keep_rows(
+                self.folder / EPOCHS,
+                self._epoch_columns,
+                lambda row: (int(row["epoch"]) + 1) * self.epoch_steps <= written,
+            )
 
     def begin(self) -> None:
         """Remove the tables that an earlier run without a checkpoint left behind."""
@@ -107,8 +125,7 @@ class Recorder:
         means |= {"seconds": self.sums["seconds"], "waiting": self.sums["waiting"]}
         about = {"epoch": row["epoch"], "step": row["step"], "phase": row["phase"]}
         if self.group.leads:
-            names = ["epoch", "step", "phase", "learning_rate", *self.columns, *_AFTER]
-            self._append(EPOCHS, names, [about | means])
+            self._append(EPOCHS, self._epoch_columns, [about | means])
         self.sums = {}
 
     def _append(self, name: str, columns: list[str], rows: list[dict]) -> None:
@@ -140,16 +157,25 @@ def _text(name: str, value) -> str:
     return str(value)
 
 
-def _keep_rows(path: Path, keep) -> None:
+def _header(path: Path) -> list[str]:
+    """The columns of a table; none if there is none."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file).fieldnames or [])
+
+
+def _keep_rows(path: Path, columns: list[str], keep) -> None:
+    """Write a table anew, with the rows to keep and the columns that it has from now on."""
     if not path.exists():
         return
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         # A row cut short by a crash lacks columns.
-        rows, names = [row for row in reader if None not in row.values() and keep(row)], reader.fieldnames
+        rows = [row for row in reader if None not in row and None not in row.values() and keep(row)]
     temporary = path.with_suffix(".part")
     with temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, names)
+        writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
         writer.writerows(rows)
     os.replace(temporary, path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from SuperResolutionLib.errors import UsageError
-from SuperResolutionLib.intensity import choose_map, round_to
+from SuperResolutionLib.intensity import choose_map, find_gaps, round_to
 from SuperResolutionLib.missing import fill_missing
 from SuperResolutionLib.volume import Volume
 
@@ -64,12 +64,13 @@ def cut_slices(array: np.ndarray, axes: tuple[int, ...], intensity: dict):
         intensity: as in a model card; chosen from the whole volume.
     """
     mapping = choose_map(array, intensity)
+    gaps = find_gaps(array, mapping)
     gain, offset = 1.0 / mapping.width, -mapping.offset / mapping.width
     least = int(array.min()) if array.dtype.kind in "iu" else 0
     result = []
     for plane in (plane for axis in axes for plane in np.moveaxis(array, axis, 0)):
         if array.dtype.kind == "f":
-            filled = fill_missing(np.moveaxis(np.atleast_3d(plane), -1, 0))[0]
+            filled = fill_missing(np.moveaxis(np.atleast_3d(plane), -1, 0), gaps)[0]
             stored = (mapping.to_network(np.moveaxis(filled, 0, -1)), 1.0, 0.0)
         elif array.dtype == np.uint8:
             stored = (plane, gain, offset)

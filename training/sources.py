@@ -41,6 +41,10 @@ _STATE_IT = (
 )
 
 
+#: A DICOM series by itself.
+_UID = re.compile(r"[0-9.]+")
+
+
 @dataclass(frozen=True)
 class Source:
     """One image or volume: ``name`` as lists name it, where it is, its DICOM series if any, and whose it is."""
@@ -54,8 +58,10 @@ class Source:
     def listed(cls, folder: Path, name: str, patient: str = "") -> Source:
         """The source that a list of splits names: a file, a folder, or a DICOM series as ``<folder>/<its UID>``."""
         path = folder / name
-        may_be_series = not path.exists() and path.parent.is_dir() and path.parent != folder
-        series = path.name if may_be_series and not _is_named_image(path) else None
+        may_be_series = not path.exists() and path.parent.is_dir() and not _is_named_image(path)
+        if path.parent == folder:  # where other names are those of files that are not there
+            may_be_series = may_be_series and _UID.fullmatch(path.name) is not None
+        series = path.name if may_be_series else None
         return cls(name, path.parent if series else path, series, patient)
 
     def read(self):
@@ -195,6 +201,12 @@ def _matched(form: str, name: str, rule: str) -> str:
     if not match:
         raise UsageError(f"The rule '{rule}' for patients does not fit the file {name}; choose another --patient.")
     return match[1] if match.groups() else match[0]
+
+
+def dicom_sources(folder: Path) -> list[Source]:
+    """The DICOM files and series of a folder and its subfolders, with their patients."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    return list(_dicom_series(folder, [path for path in files if not _is_named_image(path)]))
 
 
 def _dicom_series(folder: Path, files: Iterable[Path]) -> Iterable[Source]:

@@ -15,6 +15,7 @@ from SuperResolutionLib.networks import create
 
 from .config import Config, load_config
 from .distributed import Group, connect
+from .loss_terms import read_losses
 from .state import State
 from .train import make_sampler
 
@@ -77,7 +78,8 @@ def _plain_step(config: Config, sampler, device: torch.device):
     net = create(config.architecture, **config.arguments).to(device)
     plan = config.phases[0]
     adam = torch.optim.Adam(net.parameters(), plan.learning_rate)
-    weights = {name: plan.losses.get(name, 0.0) for name in ("l1", "mse")}
+    terms = {term.name: term.weight for term in read_losses(plan.losses)}
+    weights = {name: terms.get(name, 0.0) for name in ("l1", "mse")}
 
     def step() -> float:
         low, high = (part.to(device) for part in sampler.batch(config.data.batch))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import defaultdict
 from collections.abc import Iterable
 from fnmatch import fnmatch
@@ -66,7 +67,7 @@ def read_splits(path: Path) -> dict[str, dict[str, list[str]]]:
         splits = json.loads(path.read_text(encoding="utf-8"))
         for name, parts in splits.items():
             for files in (parts[split] for split in SPLITS if split in parts):
-                if not all(isinstance(file, str) for file in files):
+                if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
                     raise ValueError(f"{name} does not list file names")
         return splits
     except FileNotFoundError as error:
@@ -115,7 +116,11 @@ def draw_splits(
 
 
 def draw_together(
-    patients: dict[str, dict[str, Patient]], same: Iterable[tuple[File, File]] = (), shares=SHARES, seed: int = 0
+    patients: dict[str, dict[str, Patient]],
+    same: Iterable[tuple[File, File]] = (),
+    shares=SHARES,
+    seed: int = 0,
+    kept: dict[str, dict[str, list[str]]] | None = None,
 ) -> dict[str, dict[str, list[str]]]:
     """Splits of several folders by patient: whoever has images in two of them lies in one split.
 
@@ -125,6 +130,7 @@ def draw_together(
     Args:
         patients: folder -> file -> patient. same: pairs of files that look alike, of any folders.
         shares, seed: as in ``draw_splits``, for every folder.
+        kept: splits of an earlier time; whoever is in them stays there, and who trained in one folder trains in all.
 
     Returns:
         Folder -> split -> sorted files.
@@ -132,11 +138,21 @@ def draw_together(
     Raises:
         SuperResolutionError: as ``draw_splits``, for the patients of any folder.
     """
-    if len(shares) != len(SPLITS) or min(shares) < 0 or sum(shares) <= 0:
+    if len(shares) != len(SPLITS) or min(shares) < 0 or not 0 < sum(shares) < math.inf:
         raise UsageError(f"The shares of {', '.join(SPLITS)} are three numbers of 0 or more, not {shares}.")
     everyone = {(folder, file): who for folder, whose in patients.items() for file, who in whose.items()}
     groups = _groups(everyone, same)
+    before = {
+        (folder, file): split
+        for folder, parts in (kept or {}).items()
+        for split in reversed(SPLITS)
+        for file in parts.get(split, [])
+    }
     placed: dict[Patient, str] = {}
+    for group, files in groups.items():
+        found = [before[file] for file in files if file in before]
+        if found:
+            placed[group] = min(found, key=SPLITS.index)
     for folder in sorted(patients):
         _place(
             [group for group, files in groups.items() if any(file[0] == folder for file in files)], placed, shares, seed

@@ -170,6 +170,13 @@ def test_the_schema_agrees_with_the_reader(capsys):
         assert not check.is_valid(changed(where, value)), where
 
 
+@pytest.mark.parametrize("content", [b"? [a, b]\n: 1\n", b"id: \xff\xfe\n"])
+def test_what_is_no_configuration_at_all_is_refused(tmp_path, content):
+    (tmp_path / "plan.yaml").write_bytes(content)
+    with pytest.raises(UsageError, match="plan.yaml is (no YAML|not text)"):
+        load_config(tmp_path / "plan.yaml")
+
+
 def test_a_bad_configuration_is_one_line_on_standard_error(tmp_path, capsys):
     path = tmp_path / "plan.yaml"
     path.write_text(json.dumps(changed("data.bath", 3)))
@@ -186,6 +193,7 @@ def test_a_bad_configuration_is_one_line_on_standard_error(tmp_path, capsys):
         ("network.features", 0, "network.features should be above 0, not 0"),
         ("network.blocks", -3, "network.blocks should be above 0, not -3"),
         ("network.features", "many", "network cannot be built: "),
+        ("network.scale", 2.0, "network.scale should be a whole number, not 2.0"),
         ("network.architecture", "edsr", "id names the architecture edsr_ise and network.architecture is 'edsr'"),
         ("id", "p-gan-test-x2-gan", "id names the architecture pgan and network.architecture is 'edsr_ise'"),
         ("id", "srgan-cbam-test-x2-gan", "id names the architecture srgan_cbam"),
@@ -196,6 +204,8 @@ def test_a_bad_configuration_is_one_line_on_standard_error(tmp_path, capsys):
         ("phases.0.losses", {"l1": 0, "mse": 0.0}, "phases.0.losses: The losses all have the weight 0"),
         ("phases.0.losses", {"perceptual": {"layer": {"conv3_4": "x"}}}, "weight for conv3_4 of the loss perceptual"),
         ("phases.0.losses", {"perceptual": {"layer": ["conv3_4"]}}, "layer of the loss perceptual is a name"),
+        ("phases.0.losses", {"perceptual": {"backbone": None}}, "perceptual needs a backbone"),
+        ("phases.0.losses", {"l1": {"weight": float("inf")}}, "The weight of the loss l1 is a number of 0 or more"),
         ("phases.0.losses", {"perceptual": {"weights": 3}}, "'weights' of the loss perceptual is the name of a file"),
     ],
 )

@@ -264,3 +264,13 @@ def test_sets_that_cannot_be_sampled_are_named(tmp_path):
         sampler(tmp_path, "grey", "color")
     with pytest.raises(ValueError, match="no augmentation noise"):
         sampler(tmp_path, "grey", augment=("noise",))
+
+
+def test_places_are_measured_anew_for_other_pixels_of_the_same_sizes(tmp_path):
+    picture = np.zeros((40, 40), np.float32)
+    picture[:, :20] = np.random.default_rng(0).random((40, 20))
+    pack(tmp_path, "s", [picture])
+    before = find_places(PackedSet(tmp_path, "s"), 2, 8)
+    pack(tmp_path, "s", [picture[:, ::-1].copy()])
+    after = find_places(PackedSet(tmp_path, "s"), 2, 8)
+    assert not np.array_equal(before.background, after.background)

@@ -200,6 +200,8 @@ def test_a_card_is_told_what_was_done_in_its_order():
         ({"noise": {"kind": "rician"}}, "sigma of the degradation noise is a range"),
         ({"noise": {"sigma": [0, 0.1], "kind": "ricean"}}, "kind of the degradation noise is one of"),
         ({"jpeg": [0, 50]}, "within 1 to 100"),
+        ({"blur": ["a", "b"]}, "is a range"),
+        ({"blur": [0, None]}, "is a range"),
     ],
 )
 def test_a_bad_specification_is_named(spec, message):
@@ -216,3 +218,14 @@ def test_jpeg_without_pillow_is_a_clear_error(monkeypatch):
     monkeypatch.setattr("training.degradations.find_spec", lambda name: None)
     with pytest.raises(UsageError, match="pillow"):
         Degradation({"jpeg": [50, 90]})
+
+
+@pytest.mark.parametrize("spec", [{"blur": [4, 4]}, {"slice_profile": [6, 6]}, {}])
+def test_what_a_patch_sees_beyond_its_border_is_what_its_degradation_looks_at(spec):
+    degradation, scale, side = Degradation(spec), 2, 120
+    image = rng().random((side * scale, side * scale, 1), np.float32)
+    whole = degradation(image, scale, rng())
+    reach, start, patch = degradation.reach, 50, 10
+    first, last = (start - reach) * scale, (start + patch + reach) * scale
+    part = degradation(image[first:last, first:last], scale, rng())[reach:-reach, reach:-reach]
+    np.testing.assert_allclose(part, whole[start : start + patch, start : start + patch], atol=2e-4)

@@ -37,7 +37,6 @@ from training.report import card_entries, markdown, summarize
 from training.scoring import Scorer
 
 RANDOM = np.random.default_rng(0)
-PANELS = ("mine-test-x2-0-png", "mine-test-x4-0-png")
 GAUSSIAN = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
 
 
@@ -329,6 +328,8 @@ def test_what_cannot_be_evaluated(model, data, tmp_path):
     candidate = find_candidate(str(model), "cpu")
     with pytest.raises(UsageError, match="lists no set 'other'"):
         evaluate([candidate], data, ["other"])
+    with pytest.raises(UsageError, match="Two models are called"):
+        evaluate([candidate, candidate], data, ["mine"])
     with pytest.raises(DataError, match="no .*splits.json"):
         evaluate([candidate], tmp_path, ["mine"])
     with pytest.raises(ModelError, match="There is no model"):

@@ -336,6 +336,8 @@ def test_models_that_cannot_be_mixed(tmp_path):
         interpolate(one, other, 0.5, tmp_path / "models")
     with pytest.raises(UsageError, match="between 0 and 1"):
         interpolate(one, one, 1.5, tmp_path / "models")
+    with pytest.raises(UsageError, match="is one of the two models"):
+        interpolate(one, one, 0.5, tmp_path / "models", one.id)
     assert not (tmp_path / "models").exists()
 
 

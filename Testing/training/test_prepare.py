@@ -393,6 +393,44 @@ def test_dicom_that_names_no_patient_needs_a_rule(tmp_path, rule):
     assert [source.patient for source in find_sources(tmp_path, "file")] == ["0.dcm", "1.dcm", "2.dcm"]
 
 
+def dicom(path, patient: str, number: int) -> None:
+    image = sitk.GetImageFromArray(picture(number)[None])
+    image.SetMetaData("0010|0020", patient)
+    sitk.WriteImage(image, str(path))
+
+
+def test_a_given_list_may_not_part_a_dicom_patients_images(tmp_path):
+    (tmp_path / "data" / "ct").mkdir(parents=True)
+    for number in range(4):
+        dicom(tmp_path / "data" / "ct" / f"{number}.dcm", f"P{number // 2}", number)
+    (tmp_path / "l.json").write_text(json.dumps({"ct": {"train": ["0.dcm", "1.dcm", "2.dcm"], "test": ["3.dcm"]}}))
+    with pytest.raises(DataError, match="has the patient P1 of ct in two splits"):
+        quiet(config("ct"), tmp_path / "data", tmp_path / "out", splits=tmp_path / "l.json")
+    (tmp_path / "l.json").write_text(json.dumps({"ct": {"train": ["0.dcm", "1.dcm"], "test": ["2.dcm", "3.dcm"]}}))
+    report = quiet(config("ct"), tmp_path / "data", tmp_path / "out", splits=tmp_path / "l.json", rule="dicom")
+    assert report["ct"]["patients"] == {"train": 1, "val": 0, "test": 1}
+
+
+def test_a_series_by_itself_is_found_where_it_lies(tmp_path):
+    (tmp_path / "1.2.3").mkdir()
+    assert Source.listed(tmp_path, "1.2.3").series is None
+    assert Source.listed(tmp_path, "1.2.840.7").series == "1.2.840.7"
+    assert Source.listed(tmp_path, "gone").series is None and Source.listed(tmp_path, "1.2.png").series is None
+
+
+def test_images_stay_in_the_split_in_which_they_trained(xrays, tmp_path):
+    for patient in range(3, 9):
+        write(tmp_path / "data" / "ct" / f"{patient:08d}_000.png", picture(500 + patient))
+    first = quiet(config("xray", "ct"), xrays, tmp_path / "out")
+    before = json.loads((tmp_path / "out" / "splits.json").read_text())
+    write(tmp_path / "data" / "ct" / "00000020_000.png", picture(900))
+    quiet(config("ct"), xrays, tmp_path / "out", seed=5)
+    after = json.loads((tmp_path / "out" / "splits.json").read_text())
+    assert after["xray"] == before["xray"] and first["ct"]["splits"] == "drawn by patient"
+    assert all(set(before["ct"][split]) <= set(after["ct"][split]) for split in SPLITS)
+    assert sum(map(len, after["ct"].values())) == 7
+
+
 def test_drawn_splits():
     patients = {f"{patient}-{image}": str(patient) for patient in range(20) for image in range(3)}
     splits = draw_splits(patients)
@@ -433,6 +471,10 @@ def test_slices_are_stored_without_loss_where_they_can_be(tmp_path, dtype):
 
 def test_slices_of_volumes():
     array = RANDOM.integers(0, 1000, (20, 40, 50)).astype(np.int16)
+    wild = array.astype(np.float32)
+    wild[0, 0, 0] = 1e9  # no pixel of float16
+    for plane, _gain, _offset in cut_slices(wild, (0,), {"mapping": "auto"}):
+        assert np.isfinite(plane.astype(np.float16)).all() and np.abs(plane).max() < 100
     thick = cut_slices(array, (0,), {"mapping": "auto"})
     assert len(thick) == 20 and {plane.shape for plane, _, _ in thick} == {(40, 50)}
     assert len(cut_slices(array, slice_axes(array, (1.0, 1.0, 1.0)), {"mapping": "auto"})) == 20 + 40 + 50

@@ -339,3 +339,33 @@ def test_tables_are_thinned_and_keep_their_hours():
     assert len(thin) == ROWS + 1 and thin[1] == "3,1.5000,6.0000" and thin[-1].startswith(f"{3 * ROWS},")
     assert _thinned(head + "1,0.5,2.0\r\n").splitlines()[1:] == ["1,0.5000,2.0000"]
     assert PART < 16 * 2**20
+
+
+def test_whatever_goes_wrong_in_one_experiment_the_next_begins(tmp_path, places, monkeypatch):
+    from training import queue
+
+    configs, lines = load_zoo(zoo(tmp_path, one={}, two={})), []
+
+    def fail_first(config, *arguments, **options):
+        if "one" in config.id:
+            raise RuntimeError("Kernel size can't be greater than actual input size")
+        return train(config, *arguments, **options)
+
+    monkeypatch.setattr(queue, "train", fail_first)
+    assert work(configs, places, None, "cpu", lines.append) == ["edsr-ise-one-x2-psnr"]
+    assert any("failed: RuntimeError: Kernel size" in line for line in lines) and is_done(configs[1], places)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"hours": 1}'])
+def test_a_damaged_entry_of_a_bundle_is_named(tmp_path, content):
+    with zipfile.ZipFile(tmp_path / "part-1-of-1.bin", "w") as archive:
+        archive.writestr("runs/a/status.json", content)
+    with pytest.raises(DataError, match="runs/a/status.json in the bundle .* is damaged"):
+        unpack_bundle(tmp_path, tmp_path / "packed", tmp_path / "runs")
+
+
+def test_a_run_that_was_killed_before_its_status_was_written_is_not_packed(tmp_path, places):
+    [config] = load_zoo(zoo(tmp_path, one={}))
+    work([config], places, None, "cpu", quiet)
+    (places.runs / config.id / "status.json").unlink()
+    assert pack_bundle(tmp_path / "bundle", [config], places.packed, places.runs)["bytes"] > 0

@@ -161,3 +161,33 @@ def test_checkpoints_of_others_are_refused(tmp_path):
     path.write_bytes(b"nothing")
     with pytest.raises(DataError, match="cannot be read"):
         read_checkpoint(path, tiny())
+
+
+def test_a_run_goes_on_with_other_losses(tmp_path):
+    """The tables get the new columns, and what was pending keeps its own."""
+    steps = [("l1",), ("l1", "mse"), ("mse",)]
+    for stop, losses in zip((3, 7, 12), steps):
+        config = tiny(phase={"losses": dict.fromkeys(losses, 1.0)})
+        if stop < 12:
+            stopped_from(tmp_path / "run", config, stop)
+        else:
+            train_on(Patches(), config, tmp_path / "run", CPU, quiet)
+    with (tmp_path / "run" / "steps.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == list(range(1, 13))
+    assert {"l1", "mse", "g_norm", "seconds"} <= set(rows[0]) and None not in rows[-1]
+    assert [bool(row["l1"]) for row in rows] == [True] * 7 + [False] * 5
+    assert [bool(row["mse"]) for row in rows] == [False] * 3 + [True] * 9
+    assert all(float(row["seconds"]) > 0 and 0 < float(row["g_norm"]) for row in rows)
+
+
+def stopped_from(run, config, step: int) -> None:
+    """Go on with a run until some step."""
+    patches = Patches()
+
+    def after(drawn):
+        if drawn == step * config.data.batch:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    patches.after = after
+    train_on(patches, config, run, CPU, quiet)

@@ -43,6 +43,7 @@ def quiet(text: str) -> None:
         ({"discriminator": {"name": "srgan", "features": "many"}}, "does not fit the discriminator 'srgan'"),
         ({"stage": 2}, "stage is 2, but the generator has 1"),
         ({"losses": PERCEPTUAL}, "are in none of"),
+        ({"discriminator": {"name": "esrgan", "features": 4}}, "cannot judge 2 patches of 24 pixels: enlarge"),
     ],
 )
 def test_a_fault_of_a_later_phase_is_told_before_the_first_step(tmp_path, monkeypatch, phase, words):

@@ -22,9 +22,9 @@ END = "<!-- End of the list of models. -->"
 
 INTRO = """# Models
 
-This page is written by `make zoo-report`, all of it: every number on it comes from a measurement of the files that
-ship, on test images that no model was trained on. Poor results stand here like good ones. Research use only: a model
-can invent what was never in the patient, and no number on this page says anything about diagnosis.
+This page is written by `make zoo-report`, all of it: every number of a bundled model comes from a measurement of the
+file that ships, on test images that no model was trained on. Poor results stand here like good ones. Research use only:
+a model can invent what was never in the patient, and no number on this page says anything about diagnosis.
 
 Low-resolution images are made from the references by antialiased bicubic reduction, so these figures hold for images
 that were blurred in just this way; on images of a real scanner with large pixels expect less.

@@ -38,6 +38,7 @@ help:
 	@echo "make test-slicer SLICER=/path/to/Slicer   run the self-tests inside Slicer"
 	@echo "make screenshots   draw the pictures of the panel and the web page anew (no Slicer needed)"
 	@echo "make bench      measure speed and memory into docs/bench (an hour or more; nothing else should run)"
+	@echo "make bench-cuda    the same on a graphics card"
 	@echo "make bench-report   write docs/PERFORMANCE.md from docs/bench"
 	@echo "make zoo-report DATA=folder   measure every model and write docs/MODELS.md"
 	@echo "make env        only create the environment: $(BIN)/superres"

@@ -35,7 +35,7 @@ class ModelCard:
         family: the id without its scale.
         title, description: for a person.
         architecture, config: what ``networks.create`` takes.
-        scale: enlargement per in-plane axis. channels: 1 (grey) or 3 (colour).
+        scale: enlargement per in-plane axis. channels: 1 (grey) or 3 (color).
         domain: what images it was trained on.
         intensity: see ``intensity.choose_map``.
         spacing_range: smallest and largest in-plane spacing of the inputs seen in training, millimetres, or None where

@@ -99,7 +99,7 @@ def bench(
                     child.run()
                 if turn == repeats - 1:
                     child.close()
-        entries = [_entry(way, child, flops, size) for way, child in zip(requests, children)]
+        entries = [_entry(way, child, flops) for way, child in zip(requests, children)]
         _compare(entries, Path(folder))
     _relate(entries)
     about = {"kind": "speed", "model": card.id, "scale": card.scale, "size": list(size), "type": dtype}
@@ -220,7 +220,7 @@ def _other_way(asked: dict, execution: dict | None) -> str:
     return f"{execution['backend']} in {execution['precision']} executed it: {execution['reason']}"
 
 
-def _entry(way: dict, child: Child, flops: int, size: tuple[int, int, int]) -> dict:
+def _entry(way: dict, child: Child, flops: int) -> dict:
     entry = {key: way[key] for key in ("label", "way", "precision", "slices")}
     if child.problem or not child.answers:
         return {**entry, "problem": child.problem}

@@ -98,8 +98,8 @@ def draw(result: dict, path: Path) -> None:
     if result["kind"] == "speed":
         entries = [entry for entry in _without_worse_tiles(result["ways"]) if "seconds" in entry]
         figure, axes = plt.subplots(figsize=(8, 0.35 * len(entries) + 1), layout="constrained")
-        colours = ["tab:blue" if entry["way"] == "upscale" else "tab:gray" for entry in entries]
-        axes.barh([entry["label"] for entry in entries], [entry["seconds_a_slice"] for entry in entries], color=colours)
+        colors = ["tab:blue" if entry["way"] == "upscale" else "tab:gray" for entry in entries]
+        axes.barh([entry["label"] for entry in entries], [entry["seconds_a_slice"] for entry in entries], color=colors)
         axes.invert_yaxis()
         axes.set_xlabel(f"seconds for a slice of {result['size'][0]} x {result['size'][1]} pixels")
     else:
@@ -149,7 +149,8 @@ def write_document(folder: Path, target: Path) -> None:
 _INTRODUCTION = """# Performance
 
 `make bench-report` writes this page from the measurements in `docs/bench`, which `make bench` and `make bench-cuda`
-make. Every figure is a median of runs in which all ways took turns on the same machine. *upscale* is the whole run from
+make. Every figure is a median of runs in which all ways took turns on the same machine; of the series over sizes and of
+skipping each run stands alone, and memory is measured once. *upscale* is the whole run from
 voxels to voxels: intensity, network, consistency with the input, rounding. The other ways are the network alone, slice
 by slice, over the first slices.
 

@@ -223,11 +223,13 @@ def _refuse_misread(path: Path, header) -> None:
     """Refuse pixels of which GDCM makes others without a word, or takes what is not there from memory."""
     samples, allocated = int(header.get("SamplesPerPixel") or 1), int(header.get("BitsAllocated") or 16)
     stored, high = _whole(header.get("BitsStored")), _whole(header.get("HighBit"))
-    if stored is not None and high is not None and high != stored - 1:
+    syntax = str(getattr(header, "file_meta", {}).get("TransferSyntaxUID") or "")
+    # Others keep their bits as their compression says, and all bits leave no choice.
+    laid_out = syntax in (*_UNCOMPRESSED, _RLE) and None not in (stored, high) and stored < allocated
+    if laid_out and high != stored - 1:
         raise DataError(
             f"{path} keeps {stored} bits a pixel with {high} as the highest, which is not supported; export it again."
         )
-    syntax = str(getattr(header, "file_meta", {}).get("TransferSyntaxUID") or "")
     if syntax == _RLE and samples > 1 and allocated > 8:
         raise DataError(
             f"{path} holds colors of {allocated} bits in RLE compression, which is not supported; export it again, "

@@ -18,10 +18,20 @@ from pathlib import Path
 from . import nifti, tiff
 from .errors import cut_short, grey_with_alpha
 
+#: What libjpeg says, and goes on, where a file does not hold what was written; and of bytes that it passed over.
+_JPEG_DAMAGE = (
+    "premature end of data segment",
+    "bad Huffman code",
+    "found marker",
+    "Inconsistent progression",
+    "Premature end of JPEG",
+)
+_JPEG_LEFT_OVER = re.compile(r"(\d+) extraneous bytes before marker 0x([0-9a-f]+)")
+
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
 #: Lines of a MetaImage header, which ends with the one that says where the voxels are.
-_META_LINE = re.compile(rb"\s*(\w+)\s*=\s*(.*?)\s*")
+_META_LINE = re.compile(rb"\s*(\w+)\s*[=:]\s*(.*?)\s*")
 _META_HEADER = 1 << 16
 _META_SIZES = {"CHAR": 1, "UCHAR": 1, "SHORT": 2, "USHORT": 2, "INT": 4, "UINT": 4, "FLOAT": 4, "DOUBLE": 8}
 _META_SIZES |= {"LONG_LONG": 8, "ULONG_LONG": 8}
@@ -48,6 +58,18 @@ def check_file(path: Path, format_name: str) -> None:
     checks |= {"MetaImage": _check_meta_image, "JPEG": _check_jpeg, "PNG": _check_png}
     if format_name in checks:
         checks[format_name](path)
+
+
+def jpeg_is_damaged(path: Path, said: str) -> bool:
+    """Whether what libjpeg said while it read a file means damage; bytes that fill up its end are none."""
+    if any(words in said for words in _JPEG_DAMAGE):
+        return True
+    for count, marker in _JPEG_LEFT_OVER.findall(said):
+        data = path.read_bytes()
+        end = data.rfind(b"\xff\xd9")
+        if marker != "d9" or data[max(0, end - int(count)) : end].strip(b"\0\xff"):
+            return True
+    return False
 
 
 def is_detached(path: Path, format_name: str) -> bool:
@@ -127,12 +149,14 @@ def _check_nrrd(path: Path) -> None:
 def _nrrd_fields(stream) -> dict[str, str]:
     """The header's fields, their names without spaces; the stream stands behind it, or behind a list's start."""
     fields: dict[str, str] = {}
-    while line := stream.readline(_NRRD_LINE).rstrip(b"\r\n"):
+    begins = True  # a line, and is not the rest of a long one
+    while (line := stream.readline(_NRRD_LINE)) and not (begins and not line.strip(b"\r\n")):
         name, separator, value = os.fsdecode(line).partition(": ")
-        if separator and not name.startswith("#"):
+        if begins and separator and not name.startswith("#"):
             fields[name.strip().lower().replace(" ", "")] = value.strip()
         if fields.get("datafile", "").startswith("LIST"):
             break
+        begins = line.endswith(b"\n")
     return fields
 
 

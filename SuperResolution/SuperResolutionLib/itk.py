@@ -8,13 +8,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 
 import numpy as np
 
-from . import nifti
+from . import integrity, nifti
 from .errors import DataError, ResourceError, cut_short
 from .volume import Volume
 
@@ -34,49 +33,47 @@ _IMAGE_IO = {
 #: Formats whose voxels may lie in another file, beside the one that is named.
 _DETACHED = ("MetaImage", "NRRD")
 
-#: What libjpeg says, and goes on, where a file does not hold what was written.
-_JPEG_DAMAGE = ("Corrupt JPEG data", "Inconsistent progression", "Premature end of JPEG", "Invalid SOS parameters")
-
 _quiet_lock = threading.RLock()
 
 
 @contextmanager
 def quiet():
-    """Keep what ITK, GDCM and the image codecs print out of the terminal; gives a function that returns it.
+    """Keep what ITK, GDCM and the image codecs print out of the terminal.
 
-    Codecs write to the process's streams from C, past Python, so the file descriptors themselves are turned away.
-    One thread at a time, because they belong to the whole process.
+    Codecs write to the process's error stream from C, past Python, so the file descriptor itself is turned away.
+    One thread at a time, because it belongs to the whole process.
     """
     import SimpleITK as sitk
 
     with _quiet_lock:
         shown = sitk.ProcessObject.GetGlobalWarningDisplay()
         sitk.ProcessObject.SetGlobalWarningDisplay(False)
-        with TemporaryFile() as said:
-            _flush()
-            kept = [_turn_away(stream, number, said) for stream, number in ((sys.stdout, 1), (sys.stderr, 2))]
-            try:
-                yield partial(_text_of, said)
-            finally:
-                _flush()
-                for number, copy in enumerate(kept, 1):
-                    if copy is not None:
-                        os.dup2(copy, number)
-                        os.close(copy)
+        try:
+            with open(os.devnull, "wb") as nowhere, _turned_away(sys.stderr, 2, nowhere):
+                yield
+        finally:
             sitk.ProcessObject.SetGlobalWarningDisplay(shown)
 
 
-def _turn_away(stream, number: int, file) -> int | None:
-    """Let a descriptor write into a file; a copy of it, or None where there is none (a Windows program without console,
-    a stream that was closed)."""
+@contextmanager
+def _turned_away(stream, number: int, file):
+    """Let a descriptor of the process write into a file; nothing happens where there is none (a Windows program without
+    console, a stream that was closed)."""
     try:
         if stream is not None:
             stream.flush()
+        _flush()
         kept = os.dup(number)
     except (OSError, ValueError, AttributeError):
-        return None
+        yield
+        return
     os.dup2(file.fileno(), number)
-    return kept
+    try:
+        yield
+    finally:
+        _flush()
+        os.dup2(kept, number)
+        os.close(kept)
 
 
 def _flush() -> None:
@@ -85,17 +82,23 @@ def _flush() -> None:
         (ctypes.CDLL(None) if os.name == "posix" else ctypes.cdll.ucrtbase).fflush(None)
 
 
-def _text_of(file) -> str:
-    _flush()
-    file.seek(0)
-    return file.read().decode("utf-8", "replace")
+def _read_jpeg(path: Path, reader):
+    """The image, unless libjpeg says that it is damaged, on whichever stream, and goes on."""
+    with suppress(OSError), TemporaryFile() as said:
+        with _turned_away(sys.stdout, 1, said), _turned_away(sys.stderr, 2, said):
+            image = reader.Execute()
+        said.seek(0)
+        if integrity.jpeg_is_damaged(path, said.read().decode("utf-8", "replace")):
+            raise cut_short(path, "its compressed data are damaged")
+        return image
+    return reader.Execute()  # where no temporary file can be made, nothing is heard
 
 
 def read_image(path: Path, format_name: str):
     """The SimpleITK image in a file of the named format (a key of ``_IMAGE_IO``).
 
     Raises:
-        DataError: if it cannot be read, or is not a scalar or colour image with 2 or 3 axes.
+        DataError: if it cannot be read, or is not a scalar or color image with 2 or 3 axes.
         ResourceError: if memory does not suffice.
         OSError: if the file cannot be given another name where it needs one.
     """
@@ -104,14 +107,11 @@ def read_image(path: Path, format_name: str):
     reader = sitk.ImageFileReader()
     reader.SetImageIO(_IMAGE_IO[format_name])
     try:
-        with _name_for_itk(path, format_name) as name, quiet() as said:
+        with _name_for_itk(path, format_name) as name, quiet():
             reader.SetFileName(str(name))
             reader.ReadImageInformation()
             _refuse_odd_pixels(path, reader)
-            image = reader.Execute()
-            if format_name == "JPEG" and any(words in said() for words in _JPEG_DAMAGE):
-                raise cut_short(path, "its compressed data are damaged")
-            return image
+            return _read_jpeg(path, reader) if format_name == "JPEG" else reader.Execute()
     except RuntimeError as error:
         raise _reading_error(path, str(error)) from error
 
@@ -187,9 +187,9 @@ def image_array(image) -> np.ndarray:
     import SimpleITK as sitk
 
     array = sitk.GetArrayFromImage(image)
-    colour = array.shape[-1:] if image.GetNumberOfComponentsPerPixel() > 1 else ()
+    color = array.shape[-1:] if image.GetNumberOfComponentsPerPixel() > 1 else ()
     size = (*image.GetSize(), 1)[:3]
-    return array.reshape(size[::-1] + colour)
+    return array.reshape(size[::-1] + color)
 
 
 def image_geometry(image) -> np.ndarray:
@@ -231,11 +231,11 @@ def slice_image(volume: Volume):
     return image
 
 
-def _image(array: np.ndarray, colour: bool):
+def _image(array: np.ndarray, color: bool):
     import SimpleITK as sitk
 
     native = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
-    return sitk.GetImageFromArray(native, isVector=colour)
+    return sitk.GetImageFromArray(native, isVector=color)
 
 
 def write_image(image, path: Path, format_name: str, compressed: bool = True) -> None:

@@ -28,7 +28,7 @@ def volumeFromNode(node, copy: bool = True) -> Volume:
             view of the scene's memory, which it keeps alive: for a reader that is quick or writes them to file.
 
     Returns:
-        Volume with array (k, j, i) for scalar voxels or (k, j, i, c) for colour, in stored units.
+        Volume with array (k, j, i) for scalar voxels or (k, j, i, c) for color, in stored units.
 
     Raises:
         DataError: if there is no node, it is not an image (a label map, a model), or it holds no voxels.

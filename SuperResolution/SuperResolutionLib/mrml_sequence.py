@@ -154,11 +154,12 @@ def momentOf(node) -> str:
     series = timeSeriesOf(node)
     if series is None:
         return ""
-    shown = series.browserNode.GetSelectedItemNumber()
-    if not 0 <= shown < series.count:
+    master, shown = series.browserNode.GetMasterSequenceNode(), series.browserNode.GetSelectedItemNumber()
+    if master is None or not 0 <= shown < master.GetNumberOfDataNodes():
         return ""
-    # A sequence of another length than the browser's first one is looked up by value.
-    value = series.browserNode.GetMasterSequenceNode().GetNthIndexValue(shown)
+    # A sequence that lacks this value shows the one before it.
+    item = series.sequenceNode.GetItemNumberFromIndexValue(master.GetNthIndexValue(shown), False)
+    value = series.sequenceNode.GetNthIndexValue(item)
     return " ".join(part for part in (series.indexName or "time point", value, series.indexUnit) if part)
 
 

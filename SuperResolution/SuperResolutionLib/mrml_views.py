@@ -13,7 +13,6 @@ from .geometry import slice_axis
 from .mrml import ijkToRAS
 from .mrml_layout import VIEW_GROUP
 
-ORIENTATIONS = ("volume", "Axial", "Sagittal", "Coronal")
 #: The axis of RAS that a plane is perpendicular to: R, A, S.
 PLANES = ("Sagittal", "Coronal", "Axial")
 

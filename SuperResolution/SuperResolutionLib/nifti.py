@@ -51,7 +51,8 @@ class Header(NamedTuple):
     def rescaled_components(self) -> bool:
         """Whether it holds several values a voxel and scales them, of which ITK makes something else or nothing."""
         several = self.code in _COLORS or (len(self.axes) >= 5 and self.axes[4] > 1)
-        return several and (self.scaling[0] not in (0, 1) or self.scaling[1] != 0)
+        slope, intercept = (value if math.isfinite(value) else 0.0 for value in self.scaling)
+        return several and (slope not in (0, 1) or intercept != 0)
 
     @property
     def flat(self) -> bool:

@@ -61,7 +61,13 @@ def batch_of(job: Job, model, channels: int, batches: bool, seen: Window) -> Bat
 
 
 def working_bytes(job: Job, model, batch: Batch, seen: Window, rows: int) -> int:
-    """Rough upper estimate of the memory that a run takes beside its outputs."""
+    """Rough upper estimate of the computer's memory that a run takes beside its outputs.
+
+    A graphics card has memory of its own, and where that runs out it takes less at once: what may happen is that the
+    CPU takes over, slice by slice.
+    """
+    if model.device != "cpu":
+        batch = Batch(1, 1)
     height, width = (stop - start for start, stop in seen)
     voxels = height * width * job.scale**2 * job.layout.channels
     # In float32, of a slice what it is finished with, and of a batch the enlargements; in the type of the output the

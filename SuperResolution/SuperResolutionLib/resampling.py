@@ -50,8 +50,7 @@ def make_consistent(image, low_resolution):
     Returns:
         Tensor like ``image``, computed in float64 for the small solve and in float32 elsewhere.
     """
-    height, width = low_resolution.shape[-2:]
-    scale = image.shape[-1] // width
+    scale = image.shape[-1] // low_resolution.shape[-1]
     residual = (low_resolution - bicubic_downsample(image, scale)).double()
     z = _solve(_solve(residual, scale, axis=-1), scale, axis=-2)
     return bicubic_upsample(z.to(image.dtype), scale).add_(image)

@@ -92,7 +92,7 @@ def upscale(
 
     Args:
         volume: scalar or RGB; alpha is dropped with a notice. Its type is kept, CT stays in HU.
-        card: the model; a grey one runs on each colour channel, with a notice.
+        card: the model; a grey one runs on each color channel, with a notice.
         options: see ``Options``; None means the defaults.
         progress: called with the fraction done (0 to 1), the stage in words, and the seconds left or None.
         cancelled: asked between layers; True stops the run.

@@ -42,8 +42,7 @@ class Target:
             raise UsageError(sentence.format(name=inputVolume.GetName()))
         moment = mrml_sequence.momentOf(inputVolume) if self._series is None else ""
         self._part = " ".join(part for part in (mrml_region.partOf(inputVolume, region), moment) if part)
-        # A volume that shows a sequence may be played on during the run: its voxels were taken at the start.
-        self._stamp = None if self._series is not None or moment else _stampOf(inputVolume)
+        self._stamp = None if self._series is not None else _stampOf(inputVolume)
         self._origins = originsOf(inputVolume, card.family, card.scale, region, allTimePoints)
         self.count = 1 if self._series is None else self._series.count
 
@@ -132,9 +131,9 @@ def _bearer(node):
 
 
 def _stampOf(node) -> tuple:
-    """Differs before and after a change of voxels or place."""
+    """Differs where a result would not lie where the input lies by now; other voxels (live images) do not count."""
     image = node.GetImageData()
-    return image, image.GetMTime() if image is not None else 0, mrml.ijkToRAS(node).tobytes()
+    return image.GetDimensions() if image is not None else None, mrml.ijkToRAS(node).tobytes()
 
 
 def _isGone(node) -> bool:

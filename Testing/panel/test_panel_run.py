@@ -322,6 +322,18 @@ def test_inputChangedWhileRunning(openPanel, addVolume, worker, scene, errorsSho
     assert widget._parameterNode.srVolume is None
 
 
+def test_liveInputMayGetOtherVoxelsWhileRunning(openPanel, addVolume, worker, errorsShown):
+    import slicer
+
+    volume = addVolume()
+    before = slicer.util.arrayFromVolume(volume).copy()
+    worker.onPoll = lambda step: slicer.util.updateVolumeFromArray(volume, before + step)
+    widget = openPanel()
+    clickUpscale(widget)
+    assert errorsShown == []
+    assert slicer.util.arrayFromVolume(widget._parameterNode.srVolume).max() == before.max()
+
+
 def test_inputDeletedWhileRunning(openPanel, addVolume, worker, scene, errorsShown):
     node = addVolume()
     widget = openPanel()

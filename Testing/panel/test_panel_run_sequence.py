@@ -181,3 +181,23 @@ def test_sequenceMayBePlayedOnDuringTheRun(openPanel, heart, worker, errorsShown
     widget = openPanel()
     clickUpscale(widget)
     assert errorsShown == [] and slicer.util.arrayFromVolume(widget._parameterNode.srVolume).mean() == 10
+
+
+def test_aSequenceThatLacksTimePointsOfItsBrowser(openPanel, scene, worker):
+    import slicer
+
+    browser = addSequence([np.full((2, 6, 8), value, np.int16) for value in range(4)], ["0", "1", "2", "3"])
+    sparse = scene.AddNewNodeByClass("vtkMRMLSequenceNode", "sparse")
+    for value in ("0", "2"):
+        volume = slicer.vtkMRMLScalarVolumeNode()
+        slicer.util.updateVolumeFromArray(volume, np.full((2, 6, 8), 10 * int(value), np.int16))
+        sparse.SetDataNodeAtValue(volume, value)
+    browser.AddSynchronizedSequenceNode(sparse)
+    logic = slicer.modules.sequences.logic()
+    said = []
+    for item in range(4):
+        browser.SetSelectedItemNumber(item)
+        logic.UpdateProxyNodesFromSequences(browser)
+        shown = browser.GetProxyNode(sparse)
+        said.append((mrml_sequence.momentOf(shown), int(slicer.util.arrayFromVolume(shown).max())))
+    assert [(text.split()[1], value) for text, value in said] == [("0", 0), ("0", 0), ("2", 20), ("2", 20)]

@@ -8,9 +8,9 @@ import tempfile
 import numpy as np
 import pytest
 
-from SuperResolutionLib import cli_bench
+from SuperResolutionLib import cli_bench, cli_bench_child
 from SuperResolutionLib.backends.torch_backend import build
-from SuperResolutionLib.catalog import BUNDLED, ModelCatalog
+from SuperResolutionLib.catalog import BUNDLED, ModelCatalog, load_card
 from SuperResolutionLib.cli_bench import bench, network_flops, ways
 from SuperResolutionLib.cli_bench_child import peak_bytes, phantom
 from SuperResolutionLib.cli_bench_network import network_to_measure
@@ -279,8 +279,12 @@ def test_what_cannot_be_measured_or_written_is_told_at_once(tmp_path, monkeypatc
 
 
 def test_a_color_network_is_measured_in_color(tmp_path):
-    assert phantom((8, 6, 2), "uint8", 3).array.shape == (2, 6, 8, 3)
-    assert phantom((8, 6, 2), "uint8").array.shape == (2, 6, 8)
+    card = load_card(write_model(tmp_path, "edsr-ise-test-x2-psnr", channels=3))
+    request = {"size": (24, 20, 2), "type": "uint8", "device": "cpu", "backend": "torch", "precision": "float32"}
+    ours, about = cli_bench_child._upscale(card, request)()
+    others, _ = cli_bench_child._peer(card, {**request, "slices": 2, "way": "eager"})()
+    assert ours.shape == others.shape == (2, 3, 40, 48) and about["seconds"] > 0
+    np.testing.assert_allclose(ours, others, atol=1e-5)
 
 
 def test_a_report_of_something_else_is_refused(tmp_path):

@@ -568,6 +568,15 @@ def test_pixels_that_would_be_misread_are_refused(tmp_path, rng, attributes, mes
         read_volume(tmp_path / "a.dcm")
 
 
+@pytest.mark.parametrize("high", [0, 11])
+def test_a_highest_bit_that_leaves_no_choice_does_not_matter(tmp_path, rng, high):
+    pixels = stored_slices(rng, 1, high=65536)[0]
+    image_dataset(pixels, SecondaryCaptureImageStorage, HighBit=high).save_as(
+        tmp_path / "a.dcm", enforce_file_format=True
+    )
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.dcm").array[0], pixels)
+
+
 def test_colors_of_16_bits_in_rle_are_refused(tmp_path, rng):
     pixels = rng.integers(0, 65535, (8, 10, 3)).astype(np.uint16)
     dataset = image_dataset(pixels, SecondaryCaptureImageStorage)

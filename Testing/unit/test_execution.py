@@ -482,3 +482,6 @@ def test_a_batch_is_bounded_by_what_it_becomes_and_memory_is_planned_for_it(scal
     needed = pipeline.working_bytes(job, model, batch, seen, rows)
     outputs = (4 * slices + 24 + 2 * 2 * slices * (1 + pipeline.WAITING)) * 64 * 64 * scale**2
     assert needed == outputs + slices * model.working_bytes(1, 64, 64, rows)
+    model.device = "cuda:0"  # whose batches take its own memory
+    on_card = pipeline.working_bytes(job, model, pipeline.batch_of(job, model, 1, True, seen), seen, rows)
+    assert on_card <= needed and on_card < 5 * model.working_bytes(1, 64, 64, rows)

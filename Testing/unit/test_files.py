@@ -445,8 +445,9 @@ def test_nifti_whose_voxel_sizes_contradict_its_sform(tmp_path):
 
 def test_nifti_colour_and_a_single_time_point(tmp_path):
     colours = np.arange(24, dtype=np.uint8).reshape(2, 2, 2, 3)
-    (tmp_path / "rgb.nii").write_bytes(nifti(128, 24, (2, 2, 2), colours.tobytes()))
-    np.testing.assert_array_equal(read_volume(tmp_path / "rgb.nii").array, colours)
+    for slope in (0.0, 1.0, np.nan):
+        (tmp_path / "rgb.nii").write_bytes(nifti(128, 24, (2, 2, 2), colours.tobytes(), slope=slope))
+        np.testing.assert_array_equal(read_volume(tmp_path / "rgb.nii").array, colours)
     grey = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
     (tmp_path / "one.nii").write_bytes(nifti(4, 16, (4, 3, 2, 1), grey.tobytes()))
     np.testing.assert_array_equal(read_volume(tmp_path / "one.nii").array, grey)
@@ -950,6 +951,32 @@ def test_a_file_in_the_sidecars_place_is_replaced_only_on_request(tmp_path, suff
     assert json.loads(sidecar_path(path).read_text())["Model"] == PROVENANCE["Model"]
 
 
+@pytest.mark.parametrize("filling", [b"\0\0", b"\0" * 40])
+def test_bytes_that_fill_up_the_end_of_a_jpeg_are_no_damage(tmp_path, rng, filling, capfd):
+    sitk.WriteImage(sitk.GetImageFromArray(rng.integers(0, 255, (64, 64)).astype(np.uint8)), tmp_path / "a.jpg")
+    expected = read_volume(tmp_path / "a.jpg").array
+    data = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "b.jpg").write_bytes(data[:-2] + filling + data[-2:])
+    np.testing.assert_array_equal(read_volume(tmp_path / "b.jpg").array, expected)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_itk_warns_again_after_a_file_that_cannot_be_read(tmp_path):
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    with pytest.raises(DataError):
+        read_volume(tmp_path / "a.png")
+    assert sitk.ProcessObject.GetGlobalWarningDisplay() == shown
+
+
+def test_reading_needs_no_temporary_folder(tmp_path, rng, monkeypatch):
+    picture = rng.integers(0, 255, (16, 16)).astype(np.uint8)
+    monkeypatch.setattr(itk, "TemporaryFile", lambda: open(tmp_path / "no" / "such" / "folder", "w+b"))
+    for name in ("a.jpg", "a.png"):
+        sitk.WriteImage(sitk.GetImageFromArray(picture), tmp_path / name)
+        assert read_volume(tmp_path / name).size == (16, 16, 1)
+
+
 def test_a_jpeg_that_its_decoder_complains_of_is_refused(tmp_path, rng, capfd):
     sitk.WriteImage(sitk.GetImageFromArray(rng.integers(0, 255, (64, 64)).astype(np.uint8)), tmp_path / "a.jpg")
     data = bytearray((tmp_path / "a.jpg").read_bytes())
@@ -980,7 +1007,15 @@ def test_what_is_whole_and_cannot_be_read_is_not_called_damaged(tmp_path, header
     ("name", "content"),
     [
         ("a.nrrd", "NRRD0004\ntype: uchar\ndimension: 3\nsizes: 3 3 1\nencoding: raw\ndata file: {}\n\n"),
+        (
+            "a.nrrd",
+            "NRRD0004\ntype: uchar\ndimension: 3\nsizes: 3 3 1\nencoding: raw\n" + "#" * 65536 + "\ndata file: {}\n\n",
+        ),
         ("a.mha", "NDims = 3\nDimSize = 3 3 1\nElementType = MET_UCHAR\nElementDataFile = {}\n"),
+        (
+            "a.mha",
+            "NDims = 3\nDimSize = 3 3 1\nElementType = MET_UCHAR\nElementDataFile : {}\nElementDataFile = LOCAL\n",
+        ),
     ],
 )
 def test_a_file_from_somebody_else_names_no_other_files(tmp_path, name, content):
@@ -993,6 +1028,7 @@ def test_a_file_from_somebody_else_names_no_other_files(tmp_path, name, content)
     assert read_volume(whole, alone=True).array.max() == 8
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
 def test_what_is_no_ordinary_file_is_not_replaced(tmp_path):
     os.mkfifo(tmp_path / "a.nrrd")
     with pytest.raises(DataError, match="not an ordinary file"):

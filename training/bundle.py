@@ -38,6 +38,9 @@ ROWS = 4000
 #: Share of the room up to which discriminators travel.
 STATE_SHARE = 0.6
 
+#: What damage inside an entry leads to.
+_DAMAGE = (KeyError, ValueError, TypeError, EOFError, RuntimeError, struct.error, lzma.LZMAError, UnpicklingError)
+
 #: What entries are called: a file of the packed sets or of the features, or one of a run; "." and ".." are no files.
 _PART = r"(?!\.\.?(?:/|$))[^/\\:]+"
 _ENTRY = re.compile(rf"(?:packed|{FEATURES})/{_PART}|runs/{_PART}/{_PART}")
@@ -90,7 +93,7 @@ def unpack_bundle(folder: Path, packed: Path, runs: Path) -> list[str]:
         for name in archive.namelist():
             try:
                 done += _unpack_entry(archive, name, packed, runs)
-            except (KeyError, ValueError, TypeError, EOFError, struct.error, lzma.LZMAError, UnpicklingError) as error:
+            except _DAMAGE as error:
                 raise DataError(f"{name} in the bundle {folder} is damaged; copy or pack it again.") from error
     return done
 

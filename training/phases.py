@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -190,32 +192,36 @@ class ActivePhase:
         return [parameter for parameter in self.net.parameters() if parameter.requires_grad]
 
 
-def check_phases(config: Config, first: int, stages: int, features: Path | None = None) -> None:
+def check_phases(
+    config: Config, first: int, scales: Sequence[int], features: Path | None = None, world: int = 1
+) -> None:
     """Build what the phases from ``first`` on need and drop it, so that their faults do not wait until their turn.
 
     Args:
-        stages: of the generator. features: see ``ActivePhase``.
+        scales: of the generator's stages. features: see ``ActivePhase``. world: processes that share a batch.
 
     Raises:
         SuperResolutionError: for a stage that is not there, a discriminator that cannot be built, or a loss whose
             feature weights are absent or not deep enough.
     """
+    # Of the patches that each stage makes.
+    sides = [int(side) for side in config.data.patch * np.cumprod(scales)]
     for index, plan in enumerate(config.phases[first:], first):
         try:
-            _check_stages(plan, stages)
+            stages = plan.stage or len(sides)
+            _check_stages(plan, len(sides))
             with torch.random.fork_rng(devices=[]):  # the run's own numbers stay what they are
                 losses = GeneratorLosses(plan.losses, config.channels, "cpu", features)
-            side = config.data.patch * config.scale
-            _check_features(losses, config.channels, side)
+            _check_features(losses, config.channels, sides[0])
             if plan.discriminator:
                 with torch.device("meta"):  # no memory for its weights
                     made = make_discriminator(plan, config.channels)
-                if isinstance(made, StagedDiscriminator) and len(made.stages) < (plan.stage or stages):
-                    raise UsageError(
-                        f"discriminator.stages is {len(made.stages)}, and the generator has {plan.stage or stages}."
-                    )
-                if not isinstance(made, StagedDiscriminator):
-                    _check_judging(made, config, side)
+                staged = isinstance(made, StagedDiscriminator)
+                if staged and len(made.stages) < stages:
+                    raise UsageError(f"discriminator.stages is {len(made.stages)}, and the generator has {stages}.")
+                judged = zip(made.stages, sides[:stages]) if staged else [(made, sides[stages - 1])]
+                for one, side in judged:
+                    _check_judging(one, config.data.batch // world, config.channels, side)
         except SuperResolutionError as error:
             raise type(error)(f"phases.{index} ({plan.name}): {error}", error.details) from error
 
@@ -232,14 +238,14 @@ def _check_features(losses: GeneratorLosses, channels: int, side: int) -> None:
             raise UsageError(f"the loss {name} sees nothing of patches of {side} pixels: enlarge data.patch.")
 
 
-def _check_judging(discriminator: nn.Module, config: Config, side: int) -> None:
+def _check_judging(discriminator: nn.Module, share: int, channels: int, side: int) -> None:
     """Whether a discriminator, which lies on the meta device, can judge patches of this size and number."""
     try:
-        discriminator(torch.zeros(config.data.batch, config.channels, side, side, device="meta"))
+        discriminator(torch.zeros(share, channels, side, side, device="meta"))
     except (RuntimeError, ValueError) as error:
         raise UsageError(
-            f"the discriminator cannot judge {config.data.batch} patches of {side} pixels: enlarge data.patch or "
-            f"data.batch ({str(error).splitlines()[0].rstrip('.')})."
+            f"the discriminator cannot judge {share} patches of {side} pixels: enlarge data.patch or data.batch "
+            f"({str(error).splitlines()[0].rstrip('.')})."
         ) from error
 
 

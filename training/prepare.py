@@ -23,7 +23,7 @@ from .duplicates import exact_pairs, near_pairs, pixel_hash, thumbnail
 from .packed import PackWriter
 from .resized import split_size
 from .slices import cut_slices, fit_channels, stacks
-from .sources import RULES, Source, dicom_sources, find_sources, patient_scope, patients_of
+from .sources import RULES, Source, dicom_patients, find_sources, patient_scope, patients_of
 from .splits import (
     FILE,
     SHARES,
@@ -190,6 +190,9 @@ def _take_drawn(names, data: Path, out: Path, rule: str, shares, seed: int, log)
     if kept.keys() & whose.keys():
         log(f"Images that {out / FILE} has in a split stay in it; delete it to draw anew.")
     written = draw_together(whose, alike, shares, seed, kept)
+    for key, split in ((key, split) for key in kept.keys() & written.keys() for split in SPLITS[1:]):
+        for file in sorted(set(kept[key].get(split, [])) & set(written[key]["train"])):
+            log(f"{key}/{file} was in {split} and is in train now, as what belongs to it trained elsewhere.")
     parts = {
         name: {split: files_of(written, name, split, out / FILE, needed=split == "train") for split in SPLITS}
         for name in names
@@ -259,7 +262,10 @@ def _listed(lists, name, folder, given, rule) -> tuple[list[Source], dict[str, l
         )
     twice = patients_in_two_splits(parts, whose)
     if twice:
-        raise DataError(f"{given} has the patient {twice[0]} of {name} in two splits; move all images into one.")
+        raise DataError(
+            f"{given} has the patient {twice[0]} of {name} in two splits; move all images into one, or say with "
+            "--patient file that each image is of another patient."
+        )
     return sources, parts
 
 
@@ -267,7 +273,7 @@ def _patients_listed(folder: Path, names: list[str], rule: str) -> dict[str, str
     """File -> patient for a given list: DICOM files say it themselves, unless a rule does."""
     headers = {}
     if rule in ("auto", "dicom"):
-        headers = {source.name: source.patient for source in dicom_sources(folder) if source.patient}
+        headers = dicom_patients(folder)
     others = [name for name in names if name not in headers]
     return {name: headers[name] for name in names if name in headers} | (patients_of(others, rule) if others else {})
 

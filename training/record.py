@@ -93,8 +93,13 @@ class Recorder:
         self.sums, self.seconds = dict(state["sums"]), state["seconds"]
         if self.group.leads:
             written = step - len(self.pending)
-            known = {*_BEFORE, *_AFTER, *self.columns}
-            self.columns = [*self.columns, *(name for name in _header(self.folder / STEPS) if name not in known)]
+            self.columns = list(self.columns)
+            earlier = [*_header(self.folder / STEPS), *_header(self.folder / EPOCHS)]
+            earlier += [name for _, names, _ in self.pending for name in names]
+            earlier += [name for name in self.sums if not name.endswith(" steps")]
+            for name in earlier:
+                if name not in {*_BEFORE, *_AFTER, *self.columns}:
+                    self.columns.append(name)
             _keep_rows(self.folder / STEPS, self._step_columns, lambda row: int(row["step"]) <= written)
             _keep_rows(
                 self.folder / EPOCHS,

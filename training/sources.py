@@ -92,7 +92,7 @@ def find_sources(folder: Path, rule: str = "auto") -> list[Source]:
     if not files:
         raise DataError(f"The folder {folder} is empty; put the images there, or name another folder.")
     found = [Source(path.relative_to(folder).as_posix(), path) for path in files if _is_named_image(path)]
-    dicom = list(_dicom_series(folder, [path for path in files if not _is_named_image(path)]))
+    dicom = list(_dicom_sources(folder, [path for path in files if not _is_named_image(path)]))
     if not found and not dicom:
         raise DataError(
             f"None of the {len(files)} files in {folder} is an image that can be read; training takes PNG, TIFF, JPEG, "
@@ -203,14 +203,29 @@ def _matched(form: str, name: str, rule: str) -> str:
     return match[1] if match.groups() else match[0]
 
 
-def dicom_sources(folder: Path) -> list[Source]:
-    """The DICOM files and series of a folder and its subfolders, with their patients."""
+def dicom_patients(folder: Path) -> dict[str, str]:
+    """What a list may name of a folder's DICOM files -> their patient: files, series, and folders of one patient."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    return list(_dicom_series(folder, [path for path in files if not _is_named_image(path)]))
+    patients: dict[Path, set[str]] = {}
+    for (parent, uid), members in _dicom_series(path for path in files if not _is_named_image(path)).items():
+        for path, patient in members:
+            for place in (path, parent / uid, parent):
+                patients.setdefault(place, set()).add(patient)
+    alone = {place: found.pop() for place, found in patients.items() if len(found) == 1}
+    return {place.relative_to(folder).as_posix(): patient for place, patient in alone.items() if patient}
 
 
-def _dicom_series(folder: Path, files: Iterable[Path]) -> Iterable[Source]:
+def _dicom_sources(folder: Path, files: Iterable[Path]) -> Iterable[Source]:
     """One source a series, where its files have places in space and share a folder; other files by themselves."""
+    for (parent, uid), members in _dicom_series(files).items():
+        first, patient = members[0]
+        name = first if len(members) == 1 else parent / uid
+        name = name.relative_to(folder).as_posix()
+        yield Source(name, *((first, None) if len(members) == 1 else (parent, uid)), patient)
+
+
+def _dicom_series(files: Iterable[Path]) -> dict[tuple[Path, str], list[tuple[Path, str]]]:
+    """Folder and UID (of a file without a place in space, its name) -> files, each with its patient."""
     series: dict[tuple[Path, str], list[tuple[Path, str]]] = {}
     for path in files:
         header = _dicom_header(path)
@@ -218,11 +233,7 @@ def _dicom_series(folder: Path, files: Iterable[Path]) -> Iterable[Source]:
             stacked = "ImagePositionPatient" in header and "SeriesInstanceUID" in header
             key = str(header["SeriesInstanceUID"].value) if stacked else path.name
             series.setdefault((path.parent, key), []).append((path, str(header.get("PatientID") or "").strip()))
-    for (parent, uid), members in series.items():
-        first, patient = members[0]
-        name = first if len(members) == 1 else parent / uid
-        name = name.relative_to(folder).as_posix()
-        yield Source(name, *((first, None) if len(members) == 1 else (parent, uid)), patient)
+    return series
 
 
 def _dicom_header(path: Path):

@@ -66,6 +66,8 @@ def read_splits(path: Path) -> dict[str, dict[str, list[str]]]:
     try:
         splits = json.loads(path.read_text(encoding="utf-8"))
         for name, parts in splits.items():
+            if not isinstance(parts, dict):
+                raise ValueError(f"{name} does not name its splits")
             for files in (parts[split] for split in SPLITS if split in parts):
                 if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
                     raise ValueError(f"{name} does not list file names")
@@ -175,6 +177,13 @@ def _place(groups: list[Patient], placed: dict[Patient, str], shares, seed: int)
     before = [placed[group] for group in groups if group in placed]
     free = [group for group in groups if group not in placed]
     order = sorted(free, key=lambda group: (hashlib.sha256(f"{seed} {group[1]}".encode()).hexdigest(), group))
+    held = {split: before.count(split) for split in wanted}
+    if sum(count == 0 for count in held.values()) > len(free):
+        lacking = ", ".join(split for split, count in held.items() if not count)
+        raise DataError(
+            f"Nobody is left for {lacking}: all were placed by splits of an earlier time. Delete that list to draw "
+            "anew, or add images of other patients."
+        )
     counts = [max(count - before.count(split), 0) for split, count in zip(SPLITS, _counts(len(groups), shares))]
     start = 0
     for split, count in zip(SPLITS, _with_sum(counts, len(order))):

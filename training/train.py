@@ -165,7 +165,8 @@ class _Loop:
         saved = read_checkpoint(path, config) if path.exists() else None
         self.fixed = self._fixed_batch() if config.sample_steps else None
         self.state = State(config, sampler, group, run.parent, saved, features)
-        check_phases(config, self.state.phase.index, len(self.state.net.stages), features)
+        scales = [stage.scale for stage in self.state.net.stages]
+        check_phases(config, self.state.phase.index, scales, features, group.world)
         _make_folder(run, group)  # not before all that may be refused
         self.lock = _lock(run) if group.leads else None
         self.recorder = Recorder(run, config, epoch_steps(config, sampler), group)

@@ -66,7 +66,7 @@ def jpeg_is_damaged(path: Path, said: str) -> bool:
         return True
     for count, marker in _JPEG_LEFT_OVER.findall(said):
         data = path.read_bytes()
-        end = data.rfind(b"\xff\xd9")
+        end = len(data[: data.rfind(b"\xff\xd9")].rstrip(b"\xff"))  # which a marker may have before it
         if marker != "d9" or data[max(0, end - int(count)) : end].strip(b"\0\xff"):
             return True
     return False

@@ -157,9 +157,10 @@ def momentOf(node) -> str:
     master, shown = series.browserNode.GetMasterSequenceNode(), series.browserNode.GetSelectedItemNumber()
     if master is None or not 0 <= shown < master.GetNumberOfDataNodes():
         return ""
-    # A sequence that lacks this value shows the one before it.
-    item = series.sequenceNode.GetItemNumberFromIndexValue(master.GetNthIndexValue(shown), False)
-    value = series.sequenceNode.GetNthIndexValue(item)
+    value = master.GetNthIndexValue(shown)
+    # A sequence that lacks this number shows the one before it; of texts there is none before.
+    item = series.sequenceNode.GetItemNumberFromIndexValue(value, False)
+    value = series.sequenceNode.GetNthIndexValue(item) if item >= 0 else value
     return " ".join(part for part in (series.indexName or "time point", value, series.indexUnit) if part)
 
 

@@ -42,7 +42,8 @@ class Target:
             raise UsageError(sentence.format(name=inputVolume.GetName()))
         moment = mrml_sequence.momentOf(inputVolume) if self._series is None else ""
         self._part = " ".join(part for part in (mrml_region.partOf(inputVolume, region), moment) if part)
-        self._stamp = None if self._series is not None else _stampOf(inputVolume)
+        # A volume that shows a sequence may be played on during the run: its voxels were taken at the start.
+        self._stamp = None if self._series is not None or moment else _stampOf(inputVolume)
         self._origins = originsOf(inputVolume, card.family, card.scale, region, allTimePoints)
         self.count = 1 if self._series is None else self._series.count
 

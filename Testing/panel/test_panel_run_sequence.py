@@ -174,6 +174,7 @@ def test_sequenceMayBePlayedOnDuringTheRun(openPanel, heart, worker, errorsShown
 
     def onPoll(step):
         if step == 1:
+            browser.GetMasterSequenceNode().GetNthDataNode(1).SetOrigin(5, 6, 7)
             browser.SetSelectedItemNumber(1)
             slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
 

@@ -409,6 +409,12 @@ def test_a_given_list_may_not_part_a_dicom_patients_images(tmp_path):
     (tmp_path / "l.json").write_text(json.dumps({"ct": {"train": ["0.dcm", "1.dcm"], "test": ["2.dcm", "3.dcm"]}}))
     report = quiet(config("ct"), tmp_path / "data", tmp_path / "out", splits=tmp_path / "l.json", rule="dicom")
     assert report["ct"]["patients"] == {"train": 1, "val": 0, "test": 1}
+    for number in range(4):
+        (tmp_path / "data" / "ct" / f"p{number}").mkdir()
+        (tmp_path / "data" / "ct" / f"{number}.dcm").rename(tmp_path / "data" / "ct" / f"p{number}" / "a.dcm")
+    (tmp_path / "l.json").write_text(json.dumps({"ct": {"train": ["p0", "p1", "p2"], "test": ["p3/a.dcm"]}}))
+    with pytest.raises(DataError, match="has the patient P1 of ct in two splits"):
+        quiet(config("ct"), tmp_path / "data", tmp_path / "out", splits=tmp_path / "l.json")
 
 
 def test_a_series_by_itself_is_found_where_it_lies(tmp_path):
@@ -429,6 +435,10 @@ def test_images_stay_in_the_split_in_which_they_trained(xrays, tmp_path):
     assert after["xray"] == before["xray"] and first["ct"]["splits"] == "drawn by patient"
     assert all(set(before["ct"][split]) <= set(after["ct"][split]) for split in SPLITS)
     assert sum(map(len, after["ct"].values())) == 7
+    alone = tmp_path / "alone"
+    quiet(config("ct"), xrays, alone, shares=(1, 0, 0))
+    with pytest.raises(DataError, match="Nobody is left for val, test"):
+        quiet(config("ct"), xrays, alone)
 
 
 def test_drawn_splits():

@@ -364,6 +364,20 @@ def test_a_damaged_entry_of_a_bundle_is_named(tmp_path, content):
         unpack_bundle(tmp_path, tmp_path / "packed", tmp_path / "runs")
 
 
+def test_a_checkpoint_cut_short_in_a_bundle_is_named(tmp_path, places):
+    [config] = load_zoo(zoo(tmp_path, one={}))
+    work([config], places, None, "cpu", quiet)
+    pack_bundle(tmp_path / "whole", [config], places.packed, places.runs)
+    [part] = (tmp_path / "whole").iterdir()
+    (tmp_path / "cut").mkdir()
+    with zipfile.ZipFile(part) as whole, zipfile.ZipFile(tmp_path / "cut" / part.name, "w") as cut:
+        for name in whole.namelist():
+            data = whole.read(name)
+            cut.writestr(name, data[: len(data) // 2] if name.endswith("checkpoint.pt") else data)
+    with pytest.raises(DataError, match="is damaged; copy or pack it again"):
+        unpack_bundle(tmp_path / "cut", tmp_path / "other", tmp_path / "elsewhere")
+
+
 def test_a_run_that_was_killed_before_its_status_was_written_is_not_packed(tmp_path, places):
     [config] = load_zoo(zoo(tmp_path, one={}))
     work([config], places, None, "cpu", quiet)

@@ -191,3 +191,12 @@ def stopped_from(run, config, step: int) -> None:
 
     patches.after = after
     train_on(patches, config, run, CPU, quiet)
+
+
+def test_losses_may_change_before_the_first_line_of_the_table(tmp_path):
+    stopped_from(tmp_path / "run", tiny(phase={"losses": {"l1": 1.0}}, log_steps=10), 3)
+    assert not (tmp_path / "run" / "steps.csv").exists()
+    train_on(Patches(), tiny(phase={"losses": {"mse": 1.0}}, log_steps=10), tmp_path / "run", CPU, quiet)
+    with (tmp_path / "run" / "steps.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [bool(row["l1"]) for row in rows] == [True] * 3 + [False] * 9 and len(rows) == 12

@@ -20,6 +20,7 @@ from SuperResolutionLib.errors import (
 )
 from Testing.training.test_resume import curve
 from Testing.training.tiny import CPU, Patches, fields, tiny
+from training.config import make_config
 from training.display import Display
 from training.distributed import Group, connect
 from training.ema import blend
@@ -204,3 +205,17 @@ def test_averaged_statistics_belong_to_averaged_weights():
     blend(average, net, decay=0.5, step=100)
     assert average.weight.tolist() == [2.0, 2.0] and average.running_mean.tolist() == [1.0, 1.0]
     assert int(average.num_batches_tracked) == 7
+
+
+def test_a_staged_discriminator_is_tried_on_the_patches_of_each_stage():
+    from training.phases import check_phases
+
+    values = fields(gan=3, gan_phase={"discriminator": {"name": "pgan", "base": "esrgan", "stages": 2, "features": 4}})
+    values["network"] = {"architecture": "pgan", "scale": 4, "channels": 1, "features": 8, "blocks": 1}
+    values["id"], values["data"]["patch"] = "p-gan-test-x4-gan", 8
+    with pytest.raises(UsageError, match=r"phases.1 .gan.: the discriminator cannot judge 2 patches of 16 pixels"):
+        check_phases(make_config(values), 0, [2, 2])
+    values["data"]["patch"] = 16
+    check_phases(make_config(values), 0, [2, 2])
+    with pytest.raises(UsageError, match="cannot judge 1 patches"):
+        check_phases(make_config(values), 0, [2, 2], world=2)

@@ -45,8 +45,8 @@ def same(one, two) -> bool:
     return torch.equal(one, two) if isinstance(one, torch.Tensor) else one == two
 
 
-def stopped_at(step: int, run, config, way: str) -> None:
-    """Start a run that ends after some step: by a signal, or by breaking down after a checkpoint two steps before."""
+def stopped_from(run, config, step: int) -> None:
+    """Begin a run, or go on with it, until some step."""
     patches = Patches()
 
     def after(drawn):
@@ -55,6 +55,11 @@ def stopped_at(step: int, run, config, way: str) -> None:
 
     patches.after = after
     train_on(patches, config, run, CPU, quiet)
+
+
+def stopped_at(step: int, run, config, way: str) -> None:
+    """Start a run that ends after some step: by a signal, or by breaking down after a checkpoint two steps before."""
+    stopped_from(run, config, step)
     assert torch.load(run / "checkpoint.pt", weights_only=True)["step"] == step
     if way == "killed" and (run / "steps.csv").exists():  # what was written after the checkpoint has to go
         with (run / "steps.csv").open("a") as file:
@@ -179,18 +184,6 @@ def test_a_run_goes_on_with_other_losses(tmp_path):
     assert [bool(row["l1"]) for row in rows] == [True] * 7 + [False] * 5
     assert [bool(row["mse"]) for row in rows] == [False] * 3 + [True] * 9
     assert all(float(row["seconds"]) > 0 and 0 < float(row["g_norm"]) for row in rows)
-
-
-def stopped_from(run, config, step: int) -> None:
-    """Go on with a run until some step."""
-    patches = Patches()
-
-    def after(drawn):
-        if drawn == step * config.data.batch:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    patches.after = after
-    train_on(patches, config, run, CPU, quiet)
 
 
 def test_losses_may_change_before_the_first_line_of_the_table(tmp_path):

@@ -63,9 +63,10 @@ def evaluate(
     Raises:
         SuperResolutionError: if an image cannot be read or enlarged.
     """
-    twice = {one.name for one in candidates if [other.name for other in candidates].count(one.name) > 1}
+    names = [candidate.name for candidate in candidates]
+    twice = [name for name in names if names.count(name) > 1]
     if twice:
-        raise UsageError(f"Two models are called {min(twice)}; measure them one after the other, or rename one.")
+        raise UsageError(f"Two models are called {twice[0]}; measure them one after the other, or rename one.")
     where = lists or data / FILE
     splits = read_splits(where)
     rows = []

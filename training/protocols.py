@@ -10,8 +10,8 @@ import torch
 from SuperResolutionLib.catalog import ModelCard
 from SuperResolutionLib.compare import consistent_bicubic, nearest, pair
 from SuperResolutionLib.intensity import IntensityMap, round_to, store
-from SuperResolutionLib.metrics import data_range
-from SuperResolutionLib.missing import fill_missing, stated_padding
+from SuperResolutionLib.metrics import range_of
+from SuperResolutionLib.missing import fill_missing
 from SuperResolutionLib.plan import plan
 from SuperResolutionLib.resampling import bicubic_upsample
 from SuperResolutionLib.upscaler import Options
@@ -65,7 +65,7 @@ def our_case(volume: Volume, card: ModelCard, axis: str | None = None) -> Case:
         "bicubic": np.stack(cubic),
         "bicubic consistent": consistent_bicubic(job.planes, whole),
     }
-    peak = data_range(volume.array, volume.source.get("Modality", ""), stated_padding(volume.source))
+    peak = range_of(volume)
     return Case(low, axis, planes, images, peak, _floor(planes), whole.intensity)
 
 

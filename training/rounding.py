@@ -23,9 +23,8 @@ class Rounding:
     def __enter__(self) -> None:
         self.behind = [weight.detach().clone() for weight in self.weights]
         for weight in self.weights:
-            weight.data.copy_(
-                rounded(weight, self.bits)
-            )  # unseen by autograd, which refuses weights that changed meanwhile
+            # Unseen by autograd, which refuses weights that changed meanwhile.
+            weight.data.copy_(rounded(weight, self.bits))
 
     def __exit__(self, *_) -> None:
         for weight, behind in zip(self.weights, self.behind):

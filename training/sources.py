@@ -40,7 +40,6 @@ _STATE_IT = (
     f"{', '.join(LAYOUTS)}, or a regular expression whose first group is the patient."
 )
 
-
 #: A DICOM series by itself.
 _UID = re.compile(r"[0-9.]+")
 
@@ -88,7 +87,7 @@ def find_sources(folder: Path, rule: str = "auto") -> list[Source]:
     """
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}; check the name.")
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    files = _files_below(folder)
     if not files:
         raise DataError(f"The folder {folder} is empty; put the images there, or name another folder.")
     found = [Source(path.relative_to(folder).as_posix(), path) for path in files if _is_named_image(path)]
@@ -205,7 +204,7 @@ def _matched(form: str, name: str, rule: str) -> str:
 
 def dicom_patients(folder: Path) -> dict[str, str]:
     """What a list may name of a folder's DICOM files -> their patient: files, series, and folders of one patient."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    files = _files_below(folder)
     patients: dict[Path, set[str]] = {}
     for (parent, uid), members in _dicom_series(path for path in files if not _is_named_image(path)).items():
         for path, patient in members:
@@ -213,6 +212,10 @@ def dicom_patients(folder: Path) -> dict[str, str]:
                 patients.setdefault(place, set()).add(patient)
     alone = {place: found.pop() for place, found in patients.items() if len(found) == 1}
     return {place.relative_to(folder).as_posix(): patient for place, patient in alone.items() if patient}
+
+
+def _files_below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
 
 
 def _dicom_sources(folder: Path, files: Iterable[Path]) -> Iterable[Source]:

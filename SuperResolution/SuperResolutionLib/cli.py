@@ -124,15 +124,21 @@ def _run(arguments: list[str]) -> int:
             shown.flush()
         return status
     except (BrokenPipeError, SystemExit):  # typer leaves with 1 where a pipe is closed, and in no other case
-        os.dup2(os.open(os.devnull, os.O_WRONLY), shown.fileno())  # Python flushes it once more at its end
+        _give_up(shown)
         return CLOSED_PIPE
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), shown.fileno())
+        _give_up(shown)
         raise ResourceError(
             "The disk is full, so that nothing more can be printed; make room and repeat it."
         ) from error
+
+
+def _give_up(stream) -> None:
+    """Let what a stream still holds go nowhere: Python flushes it once more at its end."""
+    if stream is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _endings() -> list[int]:

@@ -39,8 +39,8 @@ def run_bench(
 
     Raises:
         UsageError: if the options do not fit together. DataError: if a file cannot be written, or nothing was measured.
-            DeviceError: if the device is not there. ModelError: if there is
-            no such model, or its architecture has no such scale.
+        DeviceError: if the device is not there. ModelError: if there is no such model, or its architecture has no such
+            scale.
     """
     voxels = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)x([1-9]\d*)", size)
     if voxels is None:

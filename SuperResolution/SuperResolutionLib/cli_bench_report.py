@@ -150,9 +150,9 @@ _INTRODUCTION = """# Performance
 
 `make bench-report` writes this page from the measurements in `docs/bench`, which `make bench` and `make bench-cuda`
 make. Every figure is a median of runs in which all ways took turns on the same machine; of the series over sizes and of
-skipping each run stands alone, and memory is measured once. *upscale* is the whole run from
-voxels to voxels: intensity, network, consistency with the input, rounding. The other ways are the network alone, slice
-by slice, over the first slices.
+skipping each run stands alone, and memory is measured once. *upscale* is the whole run from voxels to voxels:
+intensity, network, consistency with the input, rounding. The other ways are the network alone, slice by slice, over the
+first slices.
 
 - GFLOP/s count the operations of the network as it was trained. The tails of EDSR-ISE are computed with fewer, so their
   share of the ceiling can exceed 100 %; the last line of a section says what was really executed.

@@ -9,8 +9,8 @@ import numpy as np
 from .catalog import ModelCard
 from .errors import DataError
 from .intensity import store
-from .metrics import data_range, volume_scores
-from .missing import fill_missing, stated_padding
+from .metrics import range_of, volume_scores
+from .missing import fill_missing
 from .plan import Job, plan, slice_planes
 from .upscaler import Options, Progress, UpscaleResult, upscale
 from .volume import Volume
@@ -75,7 +75,7 @@ def degrade_and_enlarge(
         "bicubic consistent": consistent_bicubic(small, whole),
         "model": slice_planes(result.sr.array, whole.axis),
     }
-    peak = data_range(reference.array, reference.source.get("Modality", ""), stated_padding(reference.source))
+    peak = range_of(reference)
     return Enlarged(whole, low, planes, {name: images[name] for name in METHODS}, result, peak)
 
 

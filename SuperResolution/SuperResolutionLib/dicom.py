@@ -248,7 +248,7 @@ def _pixel_bytes(path: Path) -> int:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        # Read when it is asked for, which it is not: an element that lies in the file's end has its length alone.
+        # Large values stay in the file until they are asked for; the length is known without them.
         data = pydicom.dcmread(path, force=True, specific_tags=["PixelData"], defer_size=1024)
         element = data.get_item("PixelData")
     if element is None:

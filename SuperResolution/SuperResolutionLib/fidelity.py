@@ -29,7 +29,6 @@ from .volume import Volume
 #: A difference counts above this share of the image's contrast, the distance between its percentiles 0.1 and 99.9.
 VISIBLE = 0.01
 
-
 #: How far into a gap, in voxels of the input, means of its surroundings are taken.
 BRIDGED = 16
 

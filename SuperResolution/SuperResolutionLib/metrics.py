@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from .intensity import finite_sample
-from .missing import Gaps, find_padding
+from .missing import Gaps, find_padding, stated_padding
+from .volume import Volume
 
 #: A slice whose values span less than this share of the data range holds nothing to judge and is left out.
 EMPTY_SPAN = 0.1
@@ -92,6 +93,11 @@ def data_range(array: np.ndarray, modality: str = "", stated: Sequence[float] = 
         return CT_RANGE
     low, high = np.percentile(known.astype(np.float64), [0.1, 99.9])
     return float(high - low) or float(known.max()) - float(known.min()) or 1.0
+
+
+def range_of(reference: Volume) -> float:
+    """``data_range`` of a volume, with what its ``source`` says of modality and padding."""
+    return data_range(reference.array, reference.source.get("Modality", ""), stated_padding(reference.source))
 
 
 def volume_scores(reference: np.ndarray, image: np.ndarray, peak: float) -> dict[str, float]:

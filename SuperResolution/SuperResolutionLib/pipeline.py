@@ -42,7 +42,7 @@ Finished = tuple[int, np.ndarray, np.ndarray, "np.ndarray | None"]
 @dataclass(frozen=True)
 class Batch:
     """How much goes through the network at once: ``slices``, and of their images (a grey network takes the components
-    of a colour slice one by one) so many ``planes``."""
+    of a color slice one by one) so many ``planes``."""
 
     slices: int
     planes: int
@@ -81,7 +81,7 @@ class Pipeline:
 
     Args:
         job: what is to be done. model: see ``backends.torch_backend.TorchModel``.
-        channels: of the images that the network takes; a grey one gets each channel of a colour slice as an image.
+        channels: of the images that the network takes; a grey one gets each channel of a color slice as an image.
         batches: whether the model takes several planes at once. batch: see ``batch_of``.
         skip_constant, consistent, bicubic: see ``upscaler.Options``.
         seen, place: see ``Layout.surroundings``. rows: of a strip.
@@ -231,7 +231,7 @@ class Pipeline:
 
 
 def as_images(low: np.ndarray, channels: int) -> np.ndarray:
-    """Planes (..., c, h, w) as images (n, channels, h, w): a grey model gets each channel of a colour slice."""
+    """Planes (..., c, h, w) as images (n, channels, h, w): a grey model gets each channel of a color slice."""
     return low.reshape(-1, channels, *low.shape[-2:])
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from . import __version__
 from .backends.choice import Choice, choose, samples, tolerance, windows
 from .backends.limits import free_memory
-from .backends.memory import kept_memory, out_of_memory
+from .backends.memory import RAN_OUT, kept_memory, out_of_memory
 from .catalog import ModelCard
 from .clock import Clock, Progress
 from .errors import OutputTooLarge, ResourceError, SuperResolutionError, UsageError
@@ -157,9 +157,7 @@ def upscale(
             raise
         except Exception as error:
             if out_of_memory(error):  # after the network, which has its own ways out
-                raise ResourceError(
-                    "Memory ran out; upscale a region of the image or choose a smaller scale."
-                ) from error
+                raise ResourceError(RAN_OUT) from error
             raise
     if model.global_gates and (height, width) != job.slices.shape[2:]:
         job.notices.append(

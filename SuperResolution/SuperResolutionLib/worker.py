@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from .backends.memory import out_of_memory
+from .backends.memory import RAN_OUT, out_of_memory
 from .catalog import ModelCard
 from .errors import ResourceError, SuperResolutionError
 from .handover import read_request, result_sinks, write_report
@@ -203,7 +203,7 @@ def _explain(error: BaseException) -> tuple[str, str, bool]:
         # What torch holds after it ran out of memory is unclear.
         return error.code, str(error), not (isinstance(error, ResourceError) and error.__cause__ is not None)
     if out_of_memory(error):
-        return "resources", "Memory ran out; upscale a region of the image or choose a smaller scale.", False
+        return "resources", RAN_OUT, False
     if isinstance(error, ModuleNotFoundError):
         return "worker", f"The Python package {error.name} is not installed; install it and try again.", False
     return "worker", f"The computation failed with an unexpected {type(error).__name__}: {error}.", False

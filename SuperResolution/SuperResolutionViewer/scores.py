@@ -7,8 +7,7 @@ import numpy as np
 from SuperResolutionLib import mrml
 from SuperResolutionLib.compare import channels_last
 from SuperResolutionLib.errors import DataError
-from SuperResolutionLib.metrics import data_range, volume_scores
-from SuperResolutionLib.missing import stated_padding
+from SuperResolutionLib.metrics import range_of, volume_scores
 from SuperResolutionLib.plan import slice_planes
 from SuperResolutionLib.volume import Volume
 
@@ -32,7 +31,7 @@ def scoring(reference: Volume, nodes: dict, axis: int):
     Raises:
         DataError: if the nodes do not lie on the grid of the reference.
     """
-    peak = data_range(reference.array, reference.source.get("Modality", ""), stated_padding(reference.source))
+    peak = range_of(reference)
     truth = part_of(reference, next(iter(nodes.values())))
     images = {name: mrml.volumeFromNode(node).array for name, node in nodes.items()}
 

@@ -12,6 +12,9 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, AS_A_RULE = -1, -3, 2**17
 #: The size of the largest map that is kept for PyTorch, and for others, which keep the maps of a network themselves.
 KEPT_BYTES, KEPT_BYTES_ELSE = 2**28, 2**22
 
+#: What to say where memory ran out and nothing more is known.
+RAN_OUT = "Memory ran out; upscale a region of the image or choose a smaller scale."
+
 #: What torch, OpenVINO and ONNX Runtime say when memory runs out, on a CPU or a graphics card, in small letters.
 _OUT_OF_MEMORY = (
     "out of memory",
